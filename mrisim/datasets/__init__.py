@@ -1,0 +1,1 @@
+"""Data sets that cannot be shipped: manifests, structure checks, locks, patient-level splits, label maps."""
