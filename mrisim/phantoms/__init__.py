@@ -1,0 +1,1 @@
+"""Synthetic anatomy: cited tissue values, signal equations, and procedural or template phantoms."""
