@@ -1,0 +1,1 @@
+"""The harness: norm-variant networks, training, shifted evaluation, inference, report, and the `diagnose` command."""

@@ -1,0 +1,116 @@
+"""The Obuchowski-Rockette analysis against published output, a normal model in closed form, and its own limits."""
+
+import numpy as np
+import pytest
+from scipy.stats import ttest_rel
+
+from diagnose.multireader import ONE_SEED, norm_difference, obuchowski_rockette
+
+# The Van Dyke study as printed by RJafroc (Chakraborty, RJafroc books, method "OR", empirical AUC, jackknife): two
+# modalities, five readers, 114 patients.
+VAN_DYKE_AUC = np.array(
+    [
+        [0.91964573, 0.85877617, 0.90386473, 0.97310789, 0.82979066],
+        [0.94782609, 0.90531401, 0.92173913, 0.99935588, 0.92995169],
+    ]
+)
+VAN_DYKE_VARIANCES = (0.00080228827, 0.00034661371, 0.00034407483, 0.00023902837)
+
+
+def structured_covariance(n_norms, n_seeds, variance, cov1, cov2, cov3):
+    covariance = np.full((n_norms, n_seeds, n_norms, n_seeds), cov3)
+    for norm in range(n_norms):
+        for seed in range(n_seeds):
+            covariance[norm, :, norm, seed] = cov2
+            covariance[norm, seed, :, seed] = cov1
+    for norm in range(n_norms):
+        for seed in range(n_seeds):
+            covariance[norm, seed, norm, seed] = variance
+    return covariance
+
+
+def test_van_dyke_as_published():
+    covariance = structured_covariance(2, 5, *VAN_DYKE_VARIANCES)
+    analysis = obuchowski_rockette(VAN_DYKE_AUC, covariance)
+    assert analysis.ms_norm == pytest.approx(0.00479617053, rel=1e-6)
+    assert analysis.ms_interaction == pytest.approx(0.00055103062, rel=1e-6)
+    parts = (analysis.variance, analysis.cov1, analysis.cov2, analysis.cov3)
+    np.testing.assert_allclose(parts, VAN_DYKE_VARIANCES, rtol=1e-12)
+    assert analysis.error == pytest.approx(0.0010762629, rel=1e-6)
+    assert analysis.f == pytest.approx(4.4563187, rel=1e-6)
+    assert analysis.degrees_of_freedom == pytest.approx((1, 15.259675), rel=1e-6)
+    assert analysis.p == pytest.approx(0.051665686, rel=1e-5)
+    difference = norm_difference(VAN_DYKE_AUC, covariance, norm="gn", reference="bn")
+    assert difference.difference == pytest.approx(0.043800322, rel=1e-6)
+    assert difference.standard_error == pytest.approx(0.020748618, rel=1e-6)
+    assert (difference.low, difference.high) == pytest.approx((-0.00035885444, 0.087959499), abs=1e-7)
+    assert difference.p == pytest.approx(0.051665686, rel=1e-5)
+    assert difference.message == ""
+
+
+def test_covariances_of_a_general_matrix_are_averages_of_their_kind():
+    rng = np.random.default_rng(0)
+    root = rng.normal(size=(12, 40))
+    covariance = (root @ root.T).reshape(3, 4, 3, 4)
+    kinds = {"variance": [], "cov1": [], "cov2": [], "cov3": []}
+    for i, j, k, m in np.ndindex(3, 4, 3, 4):
+        kind = {(True, True): "variance", (False, True): "cov1", (True, False): "cov2"}.get((i == k, j == m), "cov3")
+        kinds[kind].append(covariance[i, j, k, m])
+    analysis = obuchowski_rockette(rng.random((3, 4)), covariance)
+    for name, values in kinds.items():
+        assert getattr(analysis, name) == pytest.approx(np.mean(values), rel=1e-12)
+
+
+def test_without_patient_covariance_it_is_the_paired_t_test():
+    # Cov2 = Cov3: all that differs between norms is norm x seed, and the analysis is Student's, on 4 degrees.
+    covariance = structured_covariance(2, 5, 0.0004, 0.0002, 0.0001, 0.0001)
+    result = norm_difference(VAN_DYKE_AUC, covariance, norm="gn", reference="bn")
+    reference = ttest_rel(VAN_DYKE_AUC[1], VAN_DYKE_AUC[0])
+    assert result.degrees_of_freedom == pytest.approx(4)
+    assert result.p == pytest.approx(reference.pvalue, rel=1e-9)
+    assert (result.low, result.high) == pytest.approx(tuple(reference.confidence_interval(0.95)), rel=1e-9)
+
+
+def test_cov2_below_cov3_does_not_shrink_the_error():
+    small = structured_covariance(2, 5, 0.0004, 0.0002, 0.0001, 0.0003)
+    analysis = obuchowski_rockette(VAN_DYKE_AUC, small)
+    assert analysis.error == pytest.approx(analysis.ms_interaction)
+    assert analysis.degrees_of_freedom[1] == pytest.approx(4)
+
+
+def test_one_seed_makes_no_statement():
+    result = norm_difference(np.array([[0.8], [0.9]]), np.zeros((2, 1, 2, 1)), norm="gn", reference="bn")
+    assert result.message == ONE_SEED == "one seed: no statement about norms"
+    assert result.difference == pytest.approx(0.1)
+    assert (result.low, result.high, result.p, result.standard_error) == (None,) * 4
+
+
+@pytest.mark.parametrize("n_seeds", [2, 3, 4])
+def test_few_seeds_are_exploratory_and_floored(n_seeds):
+    auroc = np.array([[0.80, 0.82, 0.81, 0.83], [0.85, 0.8701, 0.8599, 0.88]])[:, :n_seeds]  # hardly any norm x seed
+    covariance = structured_covariance(2, n_seeds, 0.0008, 0.0004, 0.0003, 0.0002)
+    result = norm_difference(auroc, covariance, norm="gn", reference="bn")
+    assert result.message == f"{n_seeds} seeds: exploratory, at least 5 are advised"
+    expected_error = 0.0008 - 0.0004 - 0.0003 + 0.0002 + n_seeds * 0.0001
+    assert result.standard_error == pytest.approx(np.sqrt(2 * expected_error / n_seeds), rel=1e-9)
+    assert result.p > obuchowski_rockette(auroc, covariance).p
+
+
+def test_identical_runs_do_not_differ():
+    auroc = np.tile([0.80, 0.82, 0.81, 0.83, 0.84], (2, 1))
+    covariance = structured_covariance(2, 5, 0.0008, 0.0008, 0.0003, 0.0003)  # the second norm is the first
+    result = norm_difference(auroc, covariance, norm="gn", reference="bn")
+    assert (result.difference, result.low, result.high, result.p) == (0, 0, 0, 1)
+
+
+@pytest.mark.parametrize(
+    ("auroc", "covariance", "message"),
+    [
+        (np.zeros((1, 5)), np.zeros((1, 5, 1, 5)), r"auroc has shape \(1, 5\); expected \(norm, seed\)"),
+        (np.zeros((2, 5)), np.zeros((10, 10)), r"covariance has shape \(10, 10\); expected \(2, 5, 2, 5\)"),
+        (np.full((2, 5), np.nan), np.zeros((2, 5, 2, 5)), "not finite"),
+    ],
+)
+def test_bad_tables_are_refused(auroc, covariance, message):
+    with pytest.raises(ValueError, match=message):
+        obuchowski_rockette(auroc, covariance)
