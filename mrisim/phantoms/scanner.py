@@ -5,7 +5,7 @@ cut, not folded, at the edge of the sampled region: reconstructing on the grid o
 would hide Gibbs ringing and partial volume.
 """
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -60,28 +60,88 @@ def acquire(
     ConfigError
         If the raster is coarser than the matrix.
     """
-    if water.shape[0] < matrix[0] or water.shape[1] < matrix[1]:
-        raise ConfigError(f"the raster has shape {water.shape}; expected at least the matrix {matrix}")
-    csm_fine = simulated_csm(water.shape, acquisition.fov_mm, n_coils=n_coils)  # type: ignore[arg-type]
+    array = receiver((water.shape[0], water.shape[1]), matrix, acquisition.fov_mm, n_coils=n_coils)
     phase = np.exp(1j * _smooth_phase(water.shape, rng)).astype(np.complex64)
-    phase *= _transmit_reach(water.shape[0])[:, None]
+    phase *= transmit_reach(water.shape[0])[:, None]
     bandwidth_hz = 1e6 / (acquisition.dwell_time_us * matrix[0])
-    shift = fat_shift_hz / bandwidth_hz
-    ramp = np.exp(-2j * np.pi * shift * (np.arange(matrix[0]) - matrix[0] // 2) / matrix[0]).astype(np.complex64)
-    kspace = _sampled(csm_fine * (phase * water), matrix) + ramp[:, None] * _sampled(csm_fine * (phase * fat), matrix)
-    covariance = 2 * noise_std**2 * simulated_noise_covariance(acquisition.fov_mm, n_coils=n_coils)
+    kspace = sampled(phase * water, phase * fat, array, fat_shift_pixels=fat_shift_hz / bandwidth_hz)
+    covariance = 2 * noise_std**2 * array.noise_covariance
     if noise_std > 0:
-        white = rng.normal(size=(2, *kspace.shape)) / np.sqrt(2)
-        kspace = kspace + np.tensordot(np.linalg.cholesky(covariance), white[0] + 1j * white[1], axes=1)
+        kspace = kspace + correlated_noise(kspace.shape, covariance, rng=rng)
     return Scan(
         kspace=kspace[None].astype(np.complex64),
         acquisition=replace(acquisition, kspace_origin="simulated"),
-        csm=simulated_csm(matrix, acquisition.fov_mm, n_coils=n_coils)[None],
+        csm=array.csm[None],
         noise_covariance=covariance if noise_std > 0 else None,
     )
 
 
-def _sampled(coil_images: np.ndarray, matrix: tuple[int, int]) -> np.ndarray:
+@dataclass(frozen=True)
+class Receiver:
+    """A coil array as one scan sees it: its maps on the object's raster and on the image grid, and its noise."""
+
+    csm_fine: np.ndarray
+    """(coil, rows, columns) on the raster."""
+    csm: np.ndarray
+    """(coil, readout, phase_encode) on the grid."""
+    noise_covariance: np.ndarray
+    """(coil, coil), mean diagonal 1."""
+
+
+def receiver(
+    raster: tuple[int, int],
+    matrix: tuple[int, int],
+    fov_mm: tuple[float, float],
+    *,
+    n_coils: int,
+    radius_mm: float | None = None,
+    offset_mm: float = 0.0,
+) -> Receiver:
+    """Return the array of `mrisim.coils` on both grids of a scan; all slices of a volume share it.
+
+    Raises
+    ------
+    ConfigError
+        If the raster is coarser than the matrix.
+    """
+    if raster[0] < matrix[0] or raster[1] < matrix[1]:
+        raise ConfigError(f"the raster has shape {raster}; expected at least the matrix {matrix}")
+    fine, grid = (
+        simulated_csm(shape, fov_mm, n_coils=n_coils, radius_mm=radius_mm, offset_mm=offset_mm)
+        for shape in (raster, matrix)
+    )
+    return Receiver(fine, grid, simulated_noise_covariance(fov_mm, n_coils=n_coils))
+
+
+def sampled(water: np.ndarray, fat: np.ndarray, array: Receiver, *, fat_shift_pixels: float = 0.0) -> np.ndarray:
+    """Receive the object with every coil and sample its k-space on the grid, without noise.
+
+    Parameters
+    ----------
+    water, fat : (rows, columns), complex
+        Transverse magnetisation on the raster.
+    array : Receiver
+    fat_shift_pixels : float
+        Displacement of fat along the readout, in pixels of the grid.
+
+    Returns
+    -------
+    complex64 array (coil, readout, phase_encode)
+    """
+    n_readout = array.csm.shape[-2]
+    frequency = (np.arange(n_readout) - n_readout // 2) / n_readout
+    ramp = np.exp(-2j * np.pi * fat_shift_pixels * frequency).astype(np.complex64)
+    both = (_cut(array.csm_fine * pool, array.csm.shape[-2:]) for pool in (water, fat))
+    return next(both) + ramp[:, None] * next(both)
+
+
+def correlated_noise(shape: tuple[int, ...], covariance: np.ndarray, *, rng: np.random.Generator) -> np.ndarray:
+    """Draw complex receiver noise (coil, readout, phase_encode) with E[n n^H] = covariance at every sample."""
+    white = rng.normal(size=(2, *shape)) / np.sqrt(2)
+    return np.tensordot(np.linalg.cholesky(covariance), white[0] + 1j * white[1], axes=1)
+
+
+def _cut(coil_images: np.ndarray, matrix: tuple[int, int]) -> np.ndarray:
     """Return the centre of the object's k-space, scaled so that the image keeps its values."""
     raster = coil_images.shape[-2:]
     kspace = resize_centred(centred_fft(coil_images.astype(np.complex64)), matrix)
@@ -92,12 +152,12 @@ def _smooth_phase(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarra
     """Return a polynomial phase of order 2 with standard deviation `PHASE_SPREAD_RAD` over the raster, in rad."""
     rows, columns = np.meshgrid(*(np.linspace(-1, 1, n) for n in shape), indexing="ij")
     terms = (rows, columns, rows * columns, rows**2, columns**2)
-    phase = sum(rng.normal() * term for term in terms)
-    phase = phase - phase.mean()
+    phase = np.sum([rng.normal() * term for term in terms], axis=0)
+    phase -= phase.mean()
     return PHASE_SPREAD_RAD * phase / phase.std() + rng.uniform(0, 2 * np.pi)
 
 
-def _transmit_reach(n_rows: int) -> np.ndarray:
+def transmit_reach(n_rows: int) -> np.ndarray:
     """Return the share of the signal along the readout: 1 inside, a squared-sine fall to 0 at both ends.
 
     A limb runs through the field of view; without this it would end there in a step that wraps round and rings.

@@ -1,0 +1,117 @@
+"""Thermal noise: complex Gaussian in k-space, correlated between coils.
+
+Cause: the resistance of the body and of the coils; stronger at low field, small voxels, short scans. Appearance: grain;
+in the magnitude image of one coil the background is Rayleigh and the signal Rician, in an RSS image both are
+non-central chi, so that the air turns grey.
+
+Law: n = L w with w ~ CN(0, 1) at every *acquired* sample and Psi = L L^H. With Psi = 2 s^2 I, one coil gives
+E[M^2] = A^2 + 2 s^2 and a background mean s sqrt(pi/2); the RSS of C coils has the background mean
+s sqrt(2) G(C + 1/2) / G(C). Correlated coils act like L_eff < C coils of a larger s_eff.
+
+References
+----------
+Gudbjartsson & Patz 1995, 10.1002/mrm.1910340618; Constantinides et al. 1997, 10.1002/mrm.1910380524;
+Aja-Fernandez & Tristan-Vega 2012, 10.1002/mrm.23020.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from math import gamma, sqrt
+from typing import ClassVar, Literal
+
+import numpy as np
+from pydantic import Field
+
+from mrisim.artifacts.base import ArtifactSpec, Check, Stage
+from mrisim.counter_noise import add_correlated_noise
+from mrisim.errors import ConfigError
+from mrisim.fourier import centred_fft, centred_ifft, to_device
+from mrisim.quality import rss
+from mrisim.reference import reference_of
+from mrisim.scan import Acquisition, Scan
+
+
+@dataclass(frozen=True)
+class NoiseLatents:
+    """The noise of one slice: a key names every sample's white noise, a factor correlates the coils."""
+
+    key: np.ndarray
+    """(2,) uint32."""
+    unit_factor: np.ndarray
+    """(coil, coil) complex: L for s = 1, so that tr(L L^H) / (2 C) = 1."""
+    signal_rms: float
+    """A, the unit of the signal-to-noise ratio."""
+
+
+class Noise(ArtifactSpec):
+    """Add complex Gaussian noise to the acquired k-space samples.
+
+    Limits: the noise is stationary over the scan; physiological noise and 1/f drift are not modelled.
+    """
+
+    kind: Literal["noise"] = "noise"
+    snr: float = Field(
+        default=float("inf"), gt=0, description="A / s of the added noise: RMS of the clean RSS over s per component."
+    )
+    coil_correlation: float | None = Field(
+        default=None,
+        ge=0,
+        lt=1,
+        description="Correlation rho^|i-j| of coils i and j; none = the scan's own covariance, else uncorrelated.",
+    )
+
+    stage: ClassVar[Stage] = Stage.NOISE
+    scope: ClassVar[Literal["volume", "slice"]] = "slice"
+    severity: ClassVar[str] = "snr"
+    identity: ClassVar[float] = float("inf")
+    latents_type: ClassVar[type] = NoiseLatents
+
+    def draw(self, scan: Scan, *, rng: np.random.Generator) -> NoiseLatents:
+        """Draw the key; the factor follows from the scan."""
+        covariance = self._unit_covariance(scan)
+        try:
+            factor = np.linalg.cholesky(covariance)
+        except np.linalg.LinAlgError:
+            raise ConfigError("noise covariance is not positive definite; expected one that is") from None
+        key = rng.integers(0, 2**32, size=2, dtype=np.uint32)
+        return NoiseLatents(key=key, unit_factor=factor, signal_rms=reference_of(scan).signal_rms)
+
+    def apply(self, scan: Scan, latents: NoiseLatents) -> Scan:
+        """Add L w to the acquired samples; the others stay as they are."""
+        factor = latents.unit_factor * (latents.signal_rms / self.snr)
+        kspace = scan.kspace.copy()
+        for coils in kspace:
+            add_correlated_noise(coils, factor, latents.key, scan.sampled)
+        return replace(scan, kspace=kspace)
+
+    def _unit_covariance(self, scan: Scan) -> np.ndarray:
+        n_coils = scan.n_coils
+        if self.coil_correlation is not None:
+            distance = np.abs(np.subtract.outer(np.arange(n_coils), np.arange(n_coils)))
+            covariance = self.coil_correlation**distance + 0j
+        elif scan.noise_covariance is not None:
+            covariance = np.asarray(scan.noise_covariance, complex)
+        else:
+            covariance = np.eye(n_coils, dtype=complex)
+        return covariance * (2 * n_coils / np.trace(covariance).real)
+
+    @classmethod
+    def oracle(cls, device: str) -> tuple[Check, ...]:
+        """Hold background and signal of a one-coil and an eight-coil image to the chi laws, within five deviations."""
+        checks, sigma, n_pixels = [], 0.5, 128 * 126
+        for n_coils in (1, 8):
+            level = np.full((1, n_coils, 128, 126), 3 / sqrt(n_coils), np.complex64)  # RSS A = 3 everywhere
+            for amplitude, law in ((0.0, "background mean"), (3.0, "E[M^2] - A^2")):
+                scan = Scan(to_device(centred_fft(level * (amplitude / 3)), device), Acquisition(fov_mm=(200, 200)))
+                latents = NoiseLatents(np.array([1, 2], np.uint32), sqrt(2) * np.eye(n_coils, dtype=complex), 1.0)
+                noisy = rss(to_device(centred_ifft(cls(snr=1 / sigma).apply(scan, latents).kspace), "cpu"))
+                chi_mean = sigma * sqrt(2) * gamma(n_coils + 0.5) / gamma(n_coils)
+                if amplitude == 0:
+                    expected, got, variance = chi_mean, float(noisy.mean()), 2 * n_coils * sigma**2 - chi_mean**2
+                else:
+                    expected, got = 2 * n_coils * sigma**2, float(np.mean(noisy**2) - amplitude**2)
+                    variance = 4 * n_coils * sigma**4 + 4 * sigma**2 * amplitude**2
+                name = f"{law}, coils: {n_coils}, s = {sigma}"
+                checks.append(Check(name, expected, got, 5 * sqrt(variance / n_pixels)))
+        return tuple(checks)

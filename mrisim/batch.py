@@ -1,0 +1,219 @@
+"""Corrupt many files: request folder, resume, workers, failures. Each file is whole or untouched, in any order."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mrisim.errors import DataError, MrisimError
+from mrisim.files import write_text
+from mrisim.items import Item, load, usable_slices
+from mrisim.job import Job, Report, process
+
+REQUEST_FILE = "request.json"
+FAILURES_FILE = "failures.jsonl"
+DISK_FACTOR = 2
+"""Room on disk over the size of the input: the scan, its images, and some for compression that the output lacks."""
+MEMORY_FACTOR = 8
+"""Peak memory over the size of the k-space of one file (input, output, and one slice's working copies)."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a batch would cost."""
+
+    seconds: float
+    disk_bytes: int
+    memory_bytes: int
+
+    def record(self) -> dict[str, Any]:
+        """Return the estimate as JSON values."""
+        return {
+            "seconds": round(self.seconds, 1),
+            "disk_mb": self.disk_bytes / 1e6,
+            "memory_mb": self.memory_bytes / 1e6,
+        }
+
+    def lines(self, n_items: int) -> list[str]:
+        """Return the estimate as text."""
+        return [
+            f"{n_items} scans: about {self.seconds:.0f} s on one worker, {self.disk_bytes / 1e6:.0f} MB on disk, "
+            f"{self.memory_bytes / 1e6:.0f} MB of memory a worker (judged by the first scan)"
+        ]
+
+
+def estimate(items: Sequence[Item], job: Job) -> Estimate:
+    """Corrupt one slice of the first readable scan, and scale its time and size by the size of the files.
+
+    Raises
+    ------
+    DataError
+        If no item can be read.
+    """
+    sizes = [_size_of(item) for item in items]
+    for item, size in zip(items, sizes, strict=True):
+        try:
+            scan, _ = load(item, job.seed)
+            good, _ = usable_slices(scan)
+            started = time.perf_counter()
+            part = scan.select(good[:1])
+            job.images(part, job.corrupt(part, item.item_id).scan)
+        except MrisimError:
+            if len(items) == 1:
+                raise
+            continue
+        seconds = (time.perf_counter() - started) * len(good)
+        scale = sum(sizes) / max(1, size)
+        return Estimate(
+            seconds * scale, int(DISK_FACTOR * scan.kspace.nbytes * scale), MEMORY_FACTOR * scan.kspace.nbytes
+        )
+    raise DataError(f"none of the {len(items)} inputs can be read as a scan")
+
+
+def check_room(out: Path, needed_bytes: int) -> None:
+    """Refuse a batch for which the disk has no room.
+
+    Raises
+    ------
+    DataError
+    """
+    existing = next(folder for folder in (out.absolute(), *out.absolute().parents) if folder.exists())
+    free = shutil.disk_usage(existing).free
+    if free < needed_bytes:
+        raise DataError(
+            f"no room: about {needed_bytes / 1e6:.0f} MB are needed, {free / 1e6:.0f} MB are free; nothing was written"
+        )
+
+
+def size_of(items: Sequence[Item]) -> int:
+    """Return the size of the inputs on disk in bytes, without opening them."""
+    return sum(_size_of(item) for item in items)
+
+
+def open_output(out: Path, job: Job, inputs: Iterable[Path], *, overwrite: bool) -> bool:
+    """Make the output folder, or accept an existing one of the same request.
+
+    Returns
+    -------
+    bool
+        Whether output of an earlier run is there to be resumed.
+
+    Raises
+    ------
+    DataError
+        If the folder lies inside an input, belongs to another request, or cannot be written to.
+    """
+    for given in inputs:
+        if given.is_dir() and out.resolve().is_relative_to(given.resolve()):
+            raise DataError(f"the output folder {out.name} lies inside the input {given.name}; expected another place")
+    if out.exists() and not out.is_dir():
+        raise DataError(f"the output {out.name} is a file; expected a folder, or a name that is free")
+    request = out / REQUEST_FILE
+    started = out.exists() and any(out.iterdir())
+    if started and not overwrite:
+        known = json.loads(request.read_text(encoding="utf-8")) if request.exists() else None
+        if known != job.record():
+            raise DataError(f"the output folder {out.name} holds another request; use --overwrite or another --out")
+        return True
+    if started and not request.exists():
+        raise DataError(f"the output folder {out.name} holds files that are not ours; expected another --out")
+    if started:
+        shutil.rmtree(out)
+    write_text(request, json.dumps(job.record(), indent=1) + "\n")
+    return False
+
+
+def run(
+    items: Sequence[Item],
+    job: Job,
+    out: Path,
+    *,
+    n_workers: int = 1,
+    index_name: str = "index.jsonl",
+    on_report: Callable[[Report], None] = lambda report: None,
+) -> list[Report]:
+    """Process every item; one that fails is recorded and does not stop the others.
+
+    Parameters
+    ----------
+    items : sequence of Item
+    job : Job
+    out : Path
+        A folder that `open_output` accepted.
+    n_workers : int
+        Files at a time; a single file spreads its slices over them.
+    index_name : str
+        File that gets one line for each item done; every shard has its own.
+    on_report : callable
+        Told each report as it comes.
+
+    Returns
+    -------
+    list of Report
+        In the order of the items.
+    """
+    n_threads = n_workers if len(items) == 1 else 1
+
+    def guarded(item: Item) -> Report:
+        try:
+            return process(item, job, out, n_threads=n_threads)
+        except MrisimError as error:
+            return Report(item.item_id, failures=(str(error),), exit_code=error.exit_code)
+
+    reports = []
+    with ThreadPoolExecutor(max_workers=n_workers) as pool:
+        try:
+            for report in pool.map(guarded, items):
+                _append(out / (FAILURES_FILE if report.failures else index_name), report)
+                if report.failures and report.outputs:
+                    _append(out / index_name, report)
+                on_report(report)
+                reports.append(report)
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    return reports
+
+
+def summary(reports: Sequence[Report]) -> dict[str, Any]:
+    """Return what became of a batch as JSON values."""
+    return {
+        "n_done": sum(bool(report.outputs) for report in reports),
+        "n_resumed": sum(report.resumed for report in reports),
+        "n_failed": sum(bool(report.failures) for report in reports),
+        "items": [report.record() for report in reports],
+    }
+
+
+def summary_lines(reports: Sequence[Report], job: Job, out: Path) -> list[str]:
+    """Return what became of a batch in a few lines."""
+    lines = []
+    if len(reports) == 1 and reports[0].outputs:
+        lines += reports[0].lines(job)
+    done = sum(bool(report.outputs) for report in reports)
+    for report in [report for report in reports if report.failures][:10]:
+        lines += [f"{report.item_id}: {failure}" for failure in report.failures]
+    failed = sum(bool(report.failures) for report in reports)
+    lines.append(
+        f"wrote {done} of {len(reports)} to {out}"
+        + (f"; {failed} with failures, see {FAILURES_FILE}" if failed else "")
+    )
+    return lines
+
+
+def _append(path: Path, report: Report) -> None:
+    with path.open("a", encoding="utf-8") as stream:
+        stream.write(json.dumps(report.record()) + "\n")
+
+
+def _size_of(item: Item) -> int:
+    if item.path is None:
+        return 1
+    files = item.path.iterdir() if item.path.is_dir() else [item.path]
+    return sum(path.stat().st_size for path in files if path.is_file())

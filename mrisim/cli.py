@@ -1,0 +1,380 @@
+"""The `mrisim` program: a leaf that turns typed options into calls and results into text and exit codes."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from mrisim import __version__
+from mrisim.errors import ConfigError, MrisimError, UsageError
+
+# Everything heavy is imported inside the commands: --help must answer at once.
+
+app = typer.Typer(
+    name="mrisim",
+    help="Corrupt MR k-space with physically correct artifacts, reconstruct it, and replay it bit for bit.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=True,
+)
+
+INTERRUPTED, ITEMS_FAILED, CTRL_C = 6, 5, 130
+DEFAULT_LEVEL = 3
+
+Inputs = Annotated[
+    list[Path] | None, typer.Argument(help="Files or folders; none = the embedded default scan.", show_default=False)
+]
+Kinds = Annotated[
+    list[str] | None, typer.Option("--kind", help="KIND or KIND:LEVEL; may be given several times.", show_default=False)
+]
+Level = Annotated[
+    int | None,
+    typer.Option("--level", help="Level 0..5 of the kinds that name none.  [default: 3]", show_default=False),
+]
+Params = Annotated[
+    list[str] | None, typer.Option("--param", help="KIND.NAME=VALUE: sets one physical parameter.", show_default=False)
+]
+Seed = Annotated[int, typer.Option("--seed", help="Seed of all random streams.")]
+Recon = Annotated[str, typer.Option("--recon", help="rss, adjoint, sense, l1-wavelet or tv.")]
+Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
+Out = Annotated[
+    Path | None, typer.Option("--out", help="Output folder; default: named after the request.", show_default=False)
+]
+Slices = Annotated[str, typer.Option("--slices", help="A:B: only these slices.", show_default=False)]
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and what it would cost.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the output of an earlier run.")]
+
+
+@app.command()
+def corrupt(
+    inputs: Inputs = None,
+    kind: Kinds = None,
+    level: Level = None,
+    param: Params = None,
+    seed: Seed = 0,
+    recon: Recon = "rss",
+    device: Device = "auto",
+    out: Out = None,
+    slices: Slices = "",
+    workers: Annotated[int, typer.Option("--workers", min=1, help="Files, or slices of one file, at a time.")] = 1,
+    num_shards: Annotated[
+        int, typer.Option("--num-shards", min=1, envvar="SLURM_ARRAY_TASK_COUNT", help="Split the batch.")
+    ] = 1,
+    shard_id: Annotated[
+        int, typer.Option("--shard-id", min=0, envvar="SLURM_ARRAY_TASK_ID", help="Which part to do.")
+    ] = 0,
+    overwrite: Overwrite = False,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+) -> None:
+    """Corrupt scans: write the scan, its reconstruction, a preview and a sidecar that replays it."""
+    requests = parse_requests(kind, level, param)
+    from mrisim import batch
+    from mrisim.fourier import resolve_device
+    from mrisim.items import find_items, shard_of
+    from mrisim.job import Job
+
+    _check_reconstruction(recon)
+    job = Job(requests, _checked_seed(seed), recon, resolve_device(device), _checked_slices(slices))
+    items = shard_of(find_items(inputs or []), num_shards, shard_id)
+    folder = out or Path(f"mrisim-{job.label}")
+    if dry_run:
+        cost = batch.estimate(items, job)
+        _print_result({"items": len(items), "out": folder.name, **cost.record()}, cost.lines(len(items)), as_json)
+        return
+    batch.check_room(folder, batch.DISK_FACTOR * batch.size_of(items))
+    if batch.open_output(folder, job, inputs or [], overwrite=overwrite):
+        _log(f"resuming the run in {folder}")
+    elif len(items) > 1:
+        _log(*batch.estimate(items, job).lines(len(items)))
+    index = f"index-{shard_id}-of-{num_shards}.jsonl" if num_shards > 1 else "index.jsonl"
+    signal.signal(signal.SIGTERM, _on_sigterm)
+    with _progress(len(items)) as advance:
+        reports = batch.run(items, job, folder, n_workers=workers, index_name=index, on_report=advance)
+    _print_result({"out": folder.name, **batch.summary(reports)}, batch.summary_lines(reports, job, folder), as_json)
+    if any(report.failures for report in reports):
+        # a single input that failed as a whole has its own exit code
+        raise typer.Exit(reports[0].exit_code if len(reports) == 1 and not reports[0].outputs else ITEMS_FAILED)
+
+
+@app.command()
+def kinds(as_json: AsJson = False) -> None:
+    """List the artifact kinds: parameters with units and bounds, and the levels."""
+    from mrisim.kinds import describe_kinds, lines
+
+    _print_result({"kinds": describe_kinds()}, lines(), as_json)
+
+
+@app.command()
+def recon(as_json: AsJson = False) -> None:
+    """List the reconstructions and their defaults."""
+    from mrisim.reconstruct import DEFAULTS, RECONSTRUCTIONS
+
+    described = {
+        name: {"summary": text, **dict(zip(("regularisation", "n_iterations"), DEFAULTS.get(name, ()), strict=False))}
+        for name, text in RECONSTRUCTIONS.items()
+    }
+    lines = []
+    for name, entry in described.items():
+        lines.append(f"{name}: {entry['summary']}")
+        if name in DEFAULTS:
+            lines.append(f"    regularisation {entry['regularisation']:g}, iterations {entry['n_iterations']}")
+    _print_result({"reconstructions": described}, lines, as_json)
+
+
+@app.command()
+def convert(source: Path, target: Path, overwrite: Overwrite = False) -> None:
+    """Convert a scan between fastMRI HDF5, BART and ISMRMRD by the ending of the target."""
+    from mrisim import formats
+
+    if target.exists() and not overwrite:
+        raise UsageError(f"{target.name} exists; use --overwrite or another name")
+    for line in formats.convert(source, target):
+        typer.echo(line)
+
+
+@app.command()
+def info(file: Path, as_json: AsJson = False) -> None:
+    """Say what a file is: shapes, geometry, whether the k-space was measured, what is missing."""
+    from mrisim.describe_scan import describe, lines
+
+    record = describe(file)
+    _print_result(record, lines(record), as_json)
+
+
+@app.command()
+def replay(
+    sidecar: Path,
+    source: Annotated[
+        Path | None, typer.Option("--input", help="The clean input; default: looked for where it was.")
+    ] = None,
+    out: Out = None,
+    device: Device = "cpu",
+    as_json: AsJson = False,
+) -> None:
+    """Make a corrupted scan again from its sidecar, and say whether it is the same bit for bit."""
+    from mrisim.fourier import resolve_device
+    from mrisim.replay import replay as run_replay
+
+    folder = out or Path(f"replay-{sidecar.stem}")
+    outcome = run_replay(sidecar, source, folder, device=resolve_device(device))
+    _print_result(outcome.record(), outcome.lines(), as_json)
+    if not outcome.within_tolerance:
+        raise typer.Exit(1)
+
+
+@app.command()
+def preview(
+    input: Annotated[
+        Path | None, typer.Argument(help="A file; none = the embedded default.", show_default=False)
+    ] = None,
+    kind: Kinds = None,
+    seed: Seed = 0,
+    recon: Recon = "rss",
+    device: Device = "auto",
+    out: Out = None,
+    slice_position: Annotated[
+        int | None, typer.Option("--slice", help="Slice to show; default: the middle one.")
+    ] = None,
+) -> None:
+    """Draw every kind at every level on one window: a contact sheet, a GIF, and a page with a level slider."""
+    from mrisim.artifacts import KINDS
+    from mrisim.contact_sheet import draw_all
+    from mrisim.fourier import resolve_device
+
+    _check_reconstruction(recon)
+    names = [request.kind for request in parse_requests(kind, 3, None)] if kind else list(KINDS)
+    paths = draw_all(
+        input,
+        names,
+        seed=_checked_seed(seed),
+        reconstruction=recon,
+        device=resolve_device(device),
+        out=out or Path("mrisim-preview"),
+        slice_position=slice_position,
+    )
+    for path in paths:
+        typer.echo(f"wrote {path}")
+
+
+@app.command()
+def selftest(device: Device = "auto", as_json: AsJson = False) -> None:
+    """Evaluate every kind's closed-form law on this device: expected, got, tolerance."""
+    from mrisim.fourier import resolve_device
+    from mrisim.selftest import run_checks
+
+    device = resolve_device(device)
+    results = list(run_checks(device))
+    lines = [f"device {device}"]
+    for subject, check in results:
+        verdict = "ok  " if check.passed else "FAIL"
+        lines.append(
+            f"{verdict} {subject:14} {check.law}: expected {check.expected:.6g}, got {check.got:.6g}, "
+            f"tolerance {check.tolerance:.2g}"
+        )
+    records = [{"subject": subject, **vars(check), "passed": check.passed} for subject, check in results]
+    _print_result({"device": device, "checks": records}, lines, as_json)
+    if not all(check.passed for _, check in results):
+        raise typer.Exit(1)
+
+
+@app.command()
+def calibrate(
+    out: Annotated[Path, typer.Option("--out", help="Where to write the level table.")] = Path("levels.json"),
+    seeds: Annotated[int, typer.Option("--seeds", min=1, help="Draws of each artifact on each reference scan.")] = 3,
+) -> None:
+    """Derive the level table anew: equal median NRMSE per level on the reference scans."""
+    from mrisim.calibrate import calibrate as run_calibration
+    from mrisim.calibrate import save_table
+    from mrisim.phantoms.default import reference_scans
+
+    save_table(out, run_calibration(reference_scans, n_seeds=seeds, progress=_log))
+    typer.echo(f"wrote {out}")
+
+
+@app.command()
+def doctor(as_json: AsJson = False) -> None:
+    """Say what this installation has: versions, devices, disk."""
+    from mrisim.doctor import examine, lines
+
+    record = examine()
+    _print_result(record, lines(record), as_json)
+
+
+def _version(value: bool) -> None:
+    if value:
+        typer.echo(f"mrisim {__version__}")
+        raise typer.Exit()
+
+
+@app.callback()
+def _program(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+def parse_requests(kinds: list[str] | None, level: int | None, params: list[str] | None) -> tuple[Any, ...]:
+    """Turn --kind, --level and --param into requests.
+
+    Raises
+    ------
+    UsageError
+        If a kind, level or parameter is malformed, unknown, or out of bounds.
+    """
+    from pydantic import ValidationError
+
+    from mrisim.artifacts import ALIASES, spec_class
+    from mrisim.corrupt import Request
+
+    if not kinds:
+        raise UsageError("no artifact was asked for; expected at least one --kind (see `mrisim kinds`)")
+    parameters = _parse_params(params or [])
+    requests = []
+    for text in kinds:
+        name, _, own_level = text.partition(":")
+        try:
+            spec_class(name)
+            name = ALIASES.get(name, name)
+            chosen = _parse_level(text, own_level) if own_level else DEFAULT_LEVEL if level is None else level
+            request = Request(name, chosen, tuple(sorted(parameters.get(name, {}).items())))
+            request.spec(n_coils=8)
+        except ValidationError as error:
+            first = error.errors()[0]
+            field = ".".join(str(part) for part in first["loc"]) or "parameters"
+            raise UsageError(f"--param {name}.{field}: {first['msg']} (got {first['input']!r})") from None
+        except ConfigError as error:
+            raise UsageError(str(error)) from None
+        requests.append(request)
+    unused = set(parameters) - {request.kind for request in requests}
+    if unused:
+        raise UsageError(f"--param names {', '.join(sorted(unused))}; expected a kind that is asked for by --kind")
+    return tuple(requests)
+
+
+def _parse_level(text: str, level: str) -> int:
+    if not level.isdigit():
+        raise UsageError(f"--kind {text}: the level is {level!r}; expected a whole number, 0 to 5")
+    return int(level)
+
+
+def _parse_params(params: list[str]) -> dict[str, dict[str, Any]]:
+    from mrisim.artifacts import ALIASES
+
+    parsed: dict[str, dict[str, Any]] = {}
+    for text in params:
+        target, equals, value = text.partition("=")
+        kind, dot, name = target.partition(".")
+        if not equals or not dot or not name:
+            raise UsageError(f"--param {text}: expected KIND.NAME=VALUE")
+        parsed.setdefault(ALIASES.get(kind, kind), {})[name] = value
+    return parsed
+
+
+def _check_reconstruction(name: str) -> None:
+    from mrisim.reconstruct import RECONSTRUCTIONS
+
+    if name not in RECONSTRUCTIONS:
+        raise UsageError(f"--recon is {name!r}; expected one of {', '.join(RECONSTRUCTIONS)}")
+
+
+def _checked_seed(seed: int) -> int:
+    if seed < 0:
+        raise UsageError(f"--seed is {seed}; expected 0 or more")
+    return seed
+
+
+def _checked_slices(slices: str) -> str:
+    parts = slices.split(":")
+    if slices and (len(parts) != 2 or not all(part == "" or part.lstrip("-").isdigit() for part in parts)):
+        raise UsageError(f"--slices is {slices!r}; expected A:B, as in Python")
+    return slices
+
+
+def _print_result(record: dict[str, Any], lines: Iterable[str], as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps(record, default=str))
+    else:
+        for line in lines:
+            typer.echo(line)
+
+
+def _log(*lines: str) -> None:
+    for line in lines:
+        typer.echo(line, err=True)
+
+
+def _progress(n_items: int) -> Any:
+    from mrisim.progress import progress
+
+    return progress(n_items)
+
+
+def _on_sigterm(_signal: int, _frame: Any) -> None:
+    _log("mrisim: stopped by a signal; the same command resumes")
+    raise SystemExit(INTERRUPTED)
+
+
+def main() -> None:
+    """Run the program; a user's error is one line and its exit code."""
+    try:
+        app()
+    except MrisimError as error:
+        typer.echo(f"mrisim: {error}", err=True)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        typer.echo("mrisim: stopped by ctrl-C; the same command resumes", err=True)
+        sys.exit(CTRL_C)
+
+
+if __name__ == "__main__":
+    main()

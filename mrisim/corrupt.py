@@ -1,0 +1,182 @@
+"""The one orchestrator: a clean scan, some artifacts and a seed become a corrupted scan and its provenance."""
+
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from mrisim.artifacts import KINDS, ArtifactSpec, spec_class
+from mrisim.errors import ConfigError
+from mrisim.fourier import to_device
+from mrisim.reference import reference_of
+from mrisim.scan import Scan
+from mrisim.seeding import stream
+
+POOR_FIT = 0.10
+"""Model-fit error ||y - E x|| / ||y|| above which the user is warned."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """One artifact as a user asks for it: `--kind motion:3 --param motion.trajectory=drift`."""
+
+    kind: str
+    level: int
+    parameters: tuple[tuple[str, Any], ...] = ()
+
+    def spec(self, n_coils: int) -> ArtifactSpec:
+        """Return the physical spec for a scan with this number of coils."""
+        return spec_class(self.kind).at_level(self.level, n_coils=n_coils, **dict(self.parameters))
+
+
+@dataclass(frozen=True)
+class Realisation:
+    """One artifact as it happened: its spec, which of several of its kind it is, and every random number."""
+
+    spec: ArtifactSpec
+    occurrence: int
+    latents: dict[int, Any]
+    """Latents by slice id; a volume kind has one entry, under -1."""
+
+    def of_slice(self, slice_id: int) -> Any:
+        """Return the latents that act on a slice."""
+        return self.latents[-1] if -1 in self.latents else self.latents[slice_id]
+
+
+@dataclass(frozen=True)
+class Corrupted:
+    """A corrupted scan and how it came about."""
+
+    scan: Scan
+    realisations: tuple[Realisation, ...]
+    model_fit_error: tuple[float, ...]
+    """||y - E x|| / ||y|| of each slice, where a kind needed the object; else empty."""
+    notes: tuple[str, ...]
+
+
+def corrupt(
+    scan: Scan,
+    artifacts: Sequence[ArtifactSpec],
+    *,
+    seed: int = 0,
+    item_id: str = "scan",
+    slices: Sequence[int] | None = None,
+    device: str = "cpu",
+    n_threads: int = 1,
+) -> Corrupted:
+    """Corrupt a scan: draw all latents on the clean volume, then apply them slice by slice in physical order.
+
+    Parameters
+    ----------
+    scan : Scan
+        The clean input; it is never changed.
+    artifacts : sequence of ArtifactSpec
+        In any order; a kind named twice acts twice, with a stream of its own.
+    seed : int
+    item_id : str
+        Names the scan in the random streams: equal names and seeds give equal latents.
+    slices : sequence of int, optional
+        Positions of the slices to return; their samples are the same as in a run over the whole volume.
+    device : str
+        "cpu", "cuda" or "cuda:N"; the result lies on the CPU.
+    n_threads : int
+        Slices corrupted at a time; it does not change the result.
+
+    Returns
+    -------
+    Corrupted
+        Without an effective artifact the input arrays themselves, no arithmetic done.
+
+    Raises
+    ------
+    ConfigError, DataError
+        If the artifacts do not fit each other or the scan.
+    """
+    realisations = draw(scan, artifacts, seed=seed, item_id=item_id)
+    return apply(scan, realisations, slices=slices, device=device, n_threads=n_threads)
+
+
+def draw(scan: Scan, artifacts: Sequence[ArtifactSpec], *, seed: int, item_id: str) -> tuple[Realisation, ...]:
+    """Draw the latents of every artifact that has an effect, in physical order, from the clean volume."""
+    try:
+        stream(seed)
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
+    effective = [spec for spec in artifacts if not spec.is_identity]
+    if not effective:
+        return ()
+    scan = replace(scan, reference=reference_of(scan))
+    occurrences: Counter[str] = Counter()
+    drawn = []
+    for spec in sorted(effective, key=_physical_order):
+        occurrence = occurrences[spec.kind]
+        occurrences[spec.kind] += 1
+        names = (item_id, spec.kind, occurrence, spec.scope)
+        if spec.scope == "volume":
+            latents = {-1: spec.draw(scan, rng=stream(seed, *names))}
+        else:
+            latents = {
+                slice_id: spec.draw(scan.select([position]), rng=stream(seed, *names, slice_id))
+                for position, slice_id in enumerate(scan.slice_ids)
+            }
+        drawn.append(Realisation(spec, occurrence, latents))
+        # What is drawn later lands on the samples that are still acquired; its units stay those of the clean input.
+        scan = replace(scan, sampled=spec.sampled_after(scan, next(iter(latents.values()))))
+    return tuple(drawn)
+
+
+def apply(
+    scan: Scan,
+    realisations: Sequence[Realisation],
+    *,
+    slices: Sequence[int] | None = None,
+    device: str = "cpu",
+    n_threads: int = 1,
+) -> Corrupted:
+    """Apply drawn artifacts to a scan; deterministic, and the same for any split of the slices."""
+    positions = range(scan.n_slices) if slices is None else slices
+    if slices is not None:
+        scan = scan.select(positions)
+    if not realisations:
+        return Corrupted(scan, (), (), ())
+
+    def one_slice(position: int) -> tuple[Scan, float | None]:
+        return _corrupt_slice(scan.select([position]), realisations, device)
+
+    with ThreadPoolExecutor(max_workers=max(1, n_threads)) as pool:
+        parts = list(pool.map(one_slice, range(scan.n_slices)))
+    errors = tuple(error for _, error in parts if error is not None)
+    kspace = np.concatenate([part.kspace for part, _ in parts])
+    corrupted = replace(scan, kspace=kspace, sampled=parts[0][0].sampled, reference=None)
+    return Corrupted(corrupted, tuple(realisations), errors, _notes(errors))
+
+
+def _corrupt_slice(part: Scan, realisations: Sequence[Realisation], device: str) -> tuple[Scan, float | None]:
+    slice_id, error = part.slice_ids[0], None
+    part = replace(part, kspace=to_device(part.kspace, device))
+    if any(realisation.spec.needs_object_model for realisation in realisations):
+        from mrisim.object_model import estimate_object
+
+        model = estimate_object(part, device=device)
+        error = model.relative_error[0]
+        part = replace(part, object_model=model)
+    for realisation in realisations:
+        part = realisation.spec.apply(part, realisation.of_slice(slice_id))
+    return replace(part, kspace=to_device(part.kspace, "cpu"), object_model=None), error
+
+
+def _physical_order(spec: ArtifactSpec) -> tuple[int, int]:
+    return spec.stage, list(KINDS).index(spec.kind)
+
+
+def _notes(errors: tuple[float, ...]) -> tuple[str, ...]:
+    if errors and max(errors) > POOR_FIT:
+        worst = max(errors)
+        return (
+            f"the object model fits the k-space to {worst:.1%} only (warning above {POOR_FIT:.0%}): "
+            "coil maps or sampling are poor, and motion or bias field built on them are approximate",
+        )
+    return ()

@@ -1,0 +1,437 @@
+"""fastMRI HDF5: one volume a file, ``kspace`` as (slice, [coil,] readout, phase_encode), an ISMRMRD header, a target.
+
+Knee, brain (single- and multi-coil) and prostate T2. What published and repackaged files do, and what is made of it:
+
+- columns of zeros pad the phase encoding: `Scan.sampled` holds the acquired ones, from header, ``mask`` and data;
+- the readout is oversampled: it stays so, and `Acquisition.readout_oversampling` says it;
+- slices were left out, header sizes differ, phase encoding is stored first: the data are right, and a note says it;
+- prostate T2 has three averages, each with every second line: a line becomes the mean of those that acquired it.
+
+References
+----------
+Zbontar et al. 2018, arXiv:1811.08839; Tibrewala et al. 2023, arXiv:2304.09254 (prostate); ismrmrd/mrd#69 (axes).
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mrisim.errors import DataError
+from mrisim.formats import reading, selected, writing
+from mrisim.formats.ismrmrd import Header, header_xml, open_hdf5, parse_header, unstated
+from mrisim.quality import rss
+from mrisim.scan import Acquisition, Scan, coil_images
+
+TARGETS = ("reconstruction_rss", "reconstruction_esc")
+CSM, PSI = "sensitivity_maps", "noise_covariance"
+ACQUISITION_ATTRIBUTE, SLICES_ATTRIBUTE = "mrisim_acquisition", "mrisim_slice_ids"
+"""Root attributes of our own files: what the header cannot hold, and which slices of the volume are in the file."""
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """How the axes of `kspace` in the file map to (slice, coil, readout, phase_encode)."""
+
+    n_slices: int
+    n_coils: int
+    matrix: tuple[int, int]
+    """(readout, phase_encode) of the Scan, padding included."""
+    averaged: bool
+    """A leading axis of averages."""
+    has_coils: bool
+    coils_first: bool
+    phase_encode_first: bool
+    first_column: int
+    """Where the first column of the file lies in the Scan: more than 0 where the file leaves the padding out."""
+    n_columns: int
+    """Phase-encode columns in the file."""
+
+
+def read(path: Path, *, slices: slice | list[int] | None = None) -> Scan:
+    """Read a volume, or some slices of it.
+
+    Parameters
+    ----------
+    path : Path
+    slices : slice or list of int, optional
+        Positions in the file; the Scan's `slice_ids` are those of the volume.
+
+    Returns
+    -------
+    Scan
+        A slice that the file cannot give back (damaged chunk) is NaN.
+
+    Raises
+    ------
+    DataError
+        If `kspace` has another shape or type, the header is broken, or the scan is diffusion-weighted (EPI).
+
+    Limits
+    ------
+    The published files have no noise scan, and do not tell the order of acquisition beyond the header's echo train.
+    """
+    with open_hdf5(path) as file, reading(path, "a fastMRI HDF5 file"):
+        header = _header(file, path.name)
+        layout, notes = _layout(file, header, path.name)
+        chosen = selected(layout.n_slices, slices)
+        kspace = _read_slices(file["kspace"], layout, chosen)
+        sampled = _sampled(file, header, layout, kspace, notes, path.name)
+        kspace = np.where(sampled, kspace, np.zeros((), kspace.dtype))
+        ids = np.asarray(file.attrs.get(SLICES_ATTRIBUTE, np.arange(layout.n_slices)), int)
+        acquisition = _acquisition(file, header, layout, notes, path.name)
+        csm = _maps(file, layout, chosen)
+        covariance = file[PSI][()] if PSI in file else None
+    if ids.shape != (layout.n_slices,):
+        raise DataError(f"{path.name} names {ids.size} slices; expected {layout.n_slices}")
+    return Scan(
+        kspace,
+        acquisition,
+        sampled=sampled,
+        csm=csm,
+        noise_covariance=covariance,
+        slice_ids=tuple(int(ids[i]) for i in chosen),
+    )
+
+
+def _header(file: Any, name: str) -> Header:
+    return parse_header(file["ismrmrd_header"][()], name) if "ismrmrd_header" in file else Header()
+
+
+def _layout(file: Any, header: Header, name: str) -> tuple[_Layout, list[str]]:
+    import h5py
+
+    kspace, notes = file["kspace"], list[str]()
+    shape = tuple(kspace.shape) if isinstance(kspace, h5py.Dataset) else ()
+    if len(shape) not in (3, 4, 5) or 0 in shape or kspace.dtype.kind != "c":
+        found = f"shape {shape} and dtype {kspace.dtype}" if shape else "no array"
+        raise DataError(f"`kspace` of {name} has {found}; expected complex (slice, [coil,] readout, phase_encode)")
+    contrast = _text(file.attrs.get("acquisition", ""))
+    if "DIFF" in contrast.upper() or "DWI" in contrast.upper() or (len(shape) == 5 and "coil_sens_maps" in file):
+        raise DataError(
+            f"{name} is a diffusion-weighted EPI scan ({contrast or 'maps'}), which needs regridding; expected T2"
+        )
+    averaged, has_coils = len(shape) == 5, len(shape) > 3
+    rows, columns = shape[-2:]
+    encoded = header.encoded_matrix
+    swapped = encoded is not None and columns == encoded[0] != rows and rows <= encoded[0]
+    if swapped and not averaged:
+        rows, columns = columns, rows
+        notes.append("phase encoding is stored as the first axis (not as published); it is read as the last")
+    leading = shape[1:3] if averaged else shape[:2]
+    channels = header.n_receiver_channels
+    coils_first = (
+        has_coils
+        and channels is not None
+        and leading[0] == channels != leading[1]
+        and _n_header_slices(header) == leading[1]
+    )
+    if coils_first:
+        notes.append("coils are stored before slices (not as published); they are read as the second axis")
+    n_slices, n_coils = (leading[1], leading[0]) if coils_first else leading
+    if SLICES_ATTRIBUTE not in file.attrs and "slice" in header.limits and _n_header_slices(header) != n_slices:
+        notes.append(f"the header states {_n_header_slices(header)} slices, the file has {n_slices}")
+    first, n_padded = _padding(header, columns, averaged, notes)
+    return _Layout(
+        n_slices=n_slices,
+        n_coils=n_coils if has_coils else 1,
+        matrix=(rows, n_padded),
+        averaged=averaged,
+        has_coils=has_coils,
+        coils_first=coils_first,
+        phase_encode_first=swapped and not averaged,
+        first_column=first,
+        n_columns=columns,
+    ), notes
+
+
+def _n_header_slices(header: Header) -> int:
+    return header.limits["slice"][1] + 1 if "slice" in header.limits else 1
+
+
+def _padding(header: Header, columns: int, averaged: bool, notes: list[str]) -> tuple[int, int]:
+    """Return where the file's columns start in the padded matrix, and its width.
+
+    Only prostate files leave the padding out; their own reconstruction pads to the readout matrix (square pixels).
+    """
+    limits = header.limits.get("kspace_encoding_step_1")
+    if not averaged or limits is None or header.encoded_matrix is None or columns != limits[1] + 1:
+        return 0, columns
+    n_padded = max(header.encoded_matrix[0], columns)
+    first = n_padded // 2 - limits[2]
+    if first < 0 or first + columns > n_padded:
+        notes.append(f"the header's centre {limits[2]} does not fit {columns} columns in {n_padded}; nothing is padded")
+        return 0, columns
+    return first, n_padded
+
+
+def _read_slices(kspace: Any, layout: _Layout, chosen: list[int]) -> np.ndarray:
+    shape = (len(chosen), layout.n_coils, *layout.matrix)
+    result = np.zeros(shape, kspace.dtype.newbyteorder("="))
+    columns = slice(layout.first_column, layout.first_column + layout.n_columns)
+    failures = []
+    for position, index in enumerate(chosen):
+        try:
+            block = kspace[_slice_index(layout, index)]
+        except OSError as error:
+            failures.append(error)
+            result[position] = np.nan
+            continue
+        result[position, :, :, columns] = _scan_axes(block, layout)
+    if len(failures) == len(chosen):
+        raise failures[0]
+    return result
+
+
+def _slice_index(layout: _Layout, index: int) -> tuple[slice | int, ...]:
+    """Return what selects one slice of `kspace` in the file."""
+    return (*[slice(None)] * _slice_axis(layout), index)
+
+
+def _slice_axis(layout: _Layout) -> int:
+    return int(layout.averaged) + int(layout.coils_first)
+
+
+def _scan_axes(block: np.ndarray, layout: _Layout) -> np.ndarray:
+    """Return one slice as (coil, readout, phase_encode), averages merged."""
+    if layout.averaged:
+        block = _merge_averages(block)
+    block = block if layout.has_coils else block[None]
+    return block.swapaxes(-1, -2) if layout.phase_encode_first else block
+
+
+def _merge_averages(block: np.ndarray) -> np.ndarray:
+    """Return the mean of each line over the averages that have it: (average, coil, readout, phase_encode) -> one."""
+    acquired = block.any(axis=(1, 2))
+    n_averages = np.maximum(acquired.sum(axis=0), 1).astype(block.real.dtype)
+    return block.sum(axis=0, dtype=block.dtype) / n_averages
+
+
+def _sampled(file: Any, header: Header, layout: _Layout, kspace: np.ndarray, notes: list[str], name: str) -> np.ndarray:
+    """Return (readout, phase_encode): acquired, as the header, the mask and the data say."""
+    n_columns = layout.matrix[1]
+    has_signal = kspace.any(axis=(0, 1, 2))
+    acquired = np.ones(n_columns, bool)
+    limits, encoded = header.limits.get("kspace_encoding_step_1"), header.encoded_matrix
+    if limits is not None and encoded is not None and not layout.averaged:
+        if encoded[1] == n_columns:
+            first = encoded[1] // 2 - limits[2]
+            acquired = (np.arange(n_columns) >= first) & (np.arange(n_columns) < first + limits[1] + 1)
+        else:
+            notes.append(f"the header states {encoded[1]} phase-encode columns, the file has {n_columns}")
+        if (has_signal & ~acquired).any():
+            notes.append("columns that the header calls padding hold signal; they count as acquired")
+            acquired |= has_signal
+    if not (has_signal & acquired).any():
+        return np.broadcast_to(acquired, layout.matrix).copy()
+    acquired &= has_signal
+    if "mask" not in file:
+        return np.broadcast_to(acquired, layout.matrix).copy()
+    mask = np.squeeze(file["mask"][()])
+    if mask.shape == layout.matrix:
+        return mask.astype(bool) & acquired
+    if mask.shape != (layout.n_columns,):
+        raise DataError(f"`mask` of {name} has shape {mask.shape}; expected ({layout.n_columns},), one value a column")
+    padded = np.zeros(n_columns, bool)
+    padded[layout.first_column : layout.first_column + layout.n_columns] = mask.astype(bool)
+    if (acquired & ~padded).any():
+        notes.append("the mask leaves out columns that hold signal; they count as not acquired")
+    return np.broadcast_to(acquired & padded, layout.matrix).copy()
+
+
+def _acquisition(file: Any, header: Header, layout: _Layout, notes: list[str], name: str) -> Acquisition:
+    if ACQUISITION_ATTRIBUTE in file.attrs:
+        return _own_acquisition(_text(file.attrs[ACQUISITION_ATTRIBUTE]), notes, name)
+    known: dict[str, Any] = dict(header.timing)
+    n_readout, n_columns = layout.matrix
+    if header.encoded_matrix is not None and header.encoded_fov_mm is not None:
+        fov_mm, oversampling = header.encoded_fov_mm, header.oversampling
+        if n_readout != header.encoded_matrix[0]:
+            notes.append(f"the header states {header.encoded_matrix[0]} readout samples, the file has {n_readout}")
+            if n_readout == round(header.encoded_matrix[0] / oversampling):
+                fov_mm, oversampling = (fov_mm[0] / oversampling, *fov_mm[1:]), 1.0
+        known |= {"fov_mm": fov_mm[:2], "slice_thickness_mm": fov_mm[2], "readout_oversampling": oversampling}
+    if header.recon_matrix is not None:
+        known["recon_shape"] = header.recon_matrix[:2]
+    target = next((file[key] for key in TARGETS if key in file), None)
+    if target is None:
+        notes.append("the file has no target image (test or challenge set)")
+    elif target.ndim == 3:
+        known["recon_shape"] = tuple(int(n) for n in target.shape[1:])
+        if target.shape[0] != layout.n_slices:
+            notes.append(f"the target has {target.shape[0]} slices, the k-space {layout.n_slices}")
+    shape = known.get("recon_shape")
+    if shape is not None and (shape[0] > n_readout or shape[1] > n_columns):
+        notes.append(f"the image matrix {shape} is larger than the k-space matrix {layout.matrix}")
+    if layout.averaged:
+        notes.append(f"{file['kspace'].shape[0]} averages are merged: each line is the mean of those that acquired it")
+    assumed = (*unstated(known), *(() if shape else ("recon_shape",)))
+    known.setdefault("fov_mm", (float(n_readout), float(n_columns)))
+    return Acquisition(
+        **known,
+        contrast=_text(file.attrs.get("acquisition", "")),
+        patient_id=_text(file.attrs.get("patient_id", "")),
+        kspace_origin="measured" if layout.has_coils else "emulated-singlecoil",
+        assumed=assumed,
+        notes=tuple(notes),
+    )
+
+
+def _own_acquisition(text: str, notes: list[str], name: str) -> Acquisition:
+    from pydantic import TypeAdapter, ValidationError
+
+    try:
+        stored = TypeAdapter(Acquisition).validate_json(text)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise DataError(f"{ACQUISITION_ATTRIBUTE} of {name} is wrong at {first['loc']}: {first['msg']}") from None
+    return replace(stored, notes=(*stored.notes, *(note for note in notes if note not in stored.notes)))
+
+
+def _maps(file: Any, layout: _Layout, chosen: list[int]) -> np.ndarray | None:
+    if CSM not in file:
+        return None
+    expected = (layout.n_slices, layout.n_coils, *layout.matrix)
+    if file[CSM].shape != expected:
+        raise DataError(f"`{CSM}` has shape {file[CSM].shape}; expected {expected} as the k-space")
+    return np.stack([file[CSM][index] for index in chosen])
+
+
+def _text(value: Any) -> str:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+
+
+# ---------------------------------------------------------------- writing
+
+
+def write(
+    path: Path,
+    scan: Scan,
+    reconstruction: np.ndarray,
+    *,
+    source: Path | None,
+    name: str,
+    description: str = "",
+    clean_reconstruction: np.ndarray | None = None,
+) -> None:
+    """Write the file that the source is, with the scan's k-space in it and its image beside the target.
+
+    ``kspace`` is the scan's; ``reconstruction_rss``, ``max``, ``norm`` and the header stay what they were; the image is
+    ``reconstruction_<name>_corrupted`` with its own ``max`` and ``norm`` as attributes of the data set. ``mask`` is
+    written where lines are missing. Averages that acquired a line all get the scan's line, unless it is unchanged.
+    Without a source, a complete new file is written, with `clean_reconstruction` as ``reconstruction_rss``.
+
+    Raises
+    ------
+    DataError
+        If the scan does not fit the source, or there is no room.
+    """
+    import h5py
+
+    with writing(path) as part, h5py.File(part, "w") as file:
+        if source is None:
+            _write_new(file, scan, clean_reconstruction)
+        else:
+            _copy_with(file, scan, source)
+        image = np.ascontiguousarray(reconstruction, np.float32)
+        target = file.create_dataset(f"reconstruction_{name}_corrupted", data=image)
+        target.attrs.update(_max_and_norm(image))
+        if description:
+            file.attrs["mrisim_description"] = description
+
+
+def _max_and_norm(image: np.ndarray) -> dict[str, float]:
+    return {"max": float(image.max()), "norm": float(np.linalg.norm(image.astype(np.float64)))}
+
+
+def _write_new(file: Any, scan: Scan, clean: np.ndarray | None) -> None:
+    import json
+
+    kspace = scan.kspace
+    single = scan.n_coils == 1 and scan.acquisition.kspace_origin == "emulated-singlecoil"
+    file.create_dataset("kspace", data=kspace[:, 0] if single else kspace)
+    if clean is not None:
+        file.create_dataset("reconstruction_esc" if single else "reconstruction_rss", data=clean.astype(np.float32))
+        file.attrs.update(_max_and_norm(clean))
+    else:
+        file.attrs.update(_max_and_norm(rss(coil_images(scan))))
+    file.create_dataset("ismrmrd_header", data=header_xml(scan))
+    file.attrs["acquisition"] = scan.acquisition.contrast
+    file.attrs["patient_id"] = scan.acquisition.patient_id
+    file.attrs[ACQUISITION_ATTRIBUTE] = json.dumps(asdict(scan.acquisition))
+    file.attrs[SLICES_ATTRIBUTE] = np.asarray(scan.slice_ids)
+    if not scan.fully_sampled:
+        file.create_dataset("mask", data=_mask(scan.sampled))
+    _write_parts(file, scan)
+
+
+def _write_parts(file: Any, scan: Scan) -> None:
+    if scan.csm is not None:
+        file.create_dataset(CSM, data=scan.csm)
+    if scan.noise_covariance is not None:
+        file.create_dataset(PSI, data=scan.noise_covariance)
+
+
+def _mask(sampled: np.ndarray) -> np.ndarray:
+    """Return the mask a column, as published, or (readout, phase_encode) where the columns differ along the readout."""
+    columns = sampled.any(axis=0)
+    return np.asarray(columns) if (sampled == columns).all() else sampled
+
+
+def _copy_with(file: Any, scan: Scan, source: Path) -> None:
+    with open_hdf5(source) as original, reading(source, "a fastMRI HDF5 file"):
+        layout, _ = _layout(original, _header(original, source.name), source.name)
+        ids = np.asarray(original.attrs.get(SLICES_ATTRIBUTE, np.arange(layout.n_slices)), int).tolist()
+        if scan.kspace.shape[1:] != (layout.n_coils, *layout.matrix) or not set(scan.slice_ids) <= set(ids):
+            expected = (layout.n_slices, layout.n_coils, *layout.matrix)
+            raise DataError(f"the scan is {scan.kspace.shape}; expected slices of {expected} as in {source.name}")
+        positions = [ids.index(slice_id) for slice_id in scan.slice_ids]
+        before = _read_slices(original["kspace"], layout, positions)
+        blocks = [
+            _file_axes(original["kspace"], layout, position, plane, clean)
+            for position, plane, clean in zip(positions, scan.kspace, before, strict=True)
+        ]
+        compression = original["kspace"].compression
+        file.create_dataset("kspace", data=np.stack(blocks, axis=_slice_axis(layout)), compression=compression)
+        for key in original:
+            # An earlier corrupted image belongs to k-space that is no longer in the file.
+            if key not in ("kspace", "mask", CSM, PSI) and not key.endswith("_corrupted"):
+                _copy_slices(original, file, key, layout.n_slices, positions)
+        file.attrs.update(dict(original.attrs))
+        if len(positions) < layout.n_slices or SLICES_ATTRIBUTE in original.attrs:
+            file.attrs[SLICES_ATTRIBUTE] = np.asarray(scan.slice_ids)
+        if "mask" in original or not scan.fully_sampled:
+            columns = slice(layout.first_column, layout.first_column + layout.n_columns)
+            file.create_dataset("mask", data=_mask(scan.sampled[:, columns]))
+        _write_parts(file, scan)
+
+
+def _copy_slices(original: Any, file: Any, key: str, n_slices: int, positions: list[int]) -> None:
+    """Copy a data set; of one that has an entry a slice, the entries of the written slices."""
+    import h5py
+
+    item = original[key]
+    per_slice = isinstance(item, h5py.Dataset) and item.ndim >= 3 and item.shape[0] == n_slices
+    if not per_slice or len(positions) == n_slices:
+        original.copy(key, file)
+        return
+    target = file.create_dataset(key, data=np.stack([item[i] for i in positions]))
+    target.attrs.update(dict(item.attrs))
+
+
+def _file_axes(kspace: Any, layout: _Layout, position: int, plane: np.ndarray, clean: np.ndarray) -> np.ndarray:
+    """Return one slice of the scan in the axes of the file; lines that equal the clean ones keep the file's samples."""
+    columns = slice(layout.first_column, layout.first_column + layout.n_columns)
+    fresh, before = plane[:, :, columns], clean[:, :, columns]
+    if layout.averaged:
+        block = kspace[_slice_index(layout, position)]
+        changed = (fresh != before).any(axis=(0, 1))
+        replaced = block.any(axis=(1, 2)) & changed
+        # A line that a kind has added where no average had one would be lost; none does, padding and gaps stay empty.
+        return np.where(replaced[:, None, None, :], fresh[None], block).astype(block.dtype)
+    if layout.phase_encode_first:
+        fresh = fresh.swapaxes(-1, -2)
+    return (fresh if layout.has_coils else fresh[0]).astype(kspace.dtype)

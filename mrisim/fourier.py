@@ -1,0 +1,120 @@
+"""The one Fourier pair of the project - centred, orthonormal, DC at index N//2 - and the device that it runs on.
+
+    S(k) = 1/sqrt(N) sum_r x(r) exp(-2 pi i k r / N),   r, k = -(N//2) ... N - N//2 - 1
+
+on the last two axes (readout, phase encode). Complex noise therefore has the same standard deviation in k-space and in
+the image, for even and for odd N. BART's ``fft -u`` and ``sigpy.fft`` use the same convention.
+"""
+
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from mrisim.errors import ConfigError
+
+Array = Any
+"""A numpy or CuPy array; the functions here return the type that they were given."""
+
+IMAGE_AXES = (-2, -1)
+
+
+def array_module(array: Array) -> ModuleType:
+    """Return numpy, or CuPy where the array lies on a GPU."""
+    if isinstance(array, np.ndarray):
+        return np
+    import cupy
+
+    return cupy
+
+
+def _fft_module(array: Array) -> ModuleType:
+    if isinstance(array, np.ndarray):
+        # scipy keeps complex64; numpy.fft without norm="ortho" computes in double inside.
+        import scipy.fft
+
+        return scipy.fft
+    import cupy.fft
+
+    return cupy.fft
+
+
+def centred_fft(image: Array, axes: tuple[int, ...] = IMAGE_AXES) -> Array:
+    """Transform an image to k-space: centred, orthonormal, precision kept.
+
+    Parameters
+    ----------
+    image : complex array of shape (..., readout, phase_encode)
+    axes : tuple of int
+        The axes to transform.
+
+    Returns
+    -------
+    complex array of the same shape
+    """
+    fft, xp = _fft_module(image), array_module(image)
+    return xp.fft.fftshift(fft.fftn(xp.fft.ifftshift(image, axes), axes=axes, norm="ortho"), axes)
+
+
+def centred_ifft(kspace: Array, axes: tuple[int, ...] = IMAGE_AXES) -> Array:
+    """Transform k-space to an image: the inverse, and the adjoint, of `centred_fft`."""
+    fft, xp = _fft_module(kspace), array_module(kspace)
+    return xp.fft.fftshift(fft.ifftn(xp.fft.ifftshift(kspace, axes), axes=axes, norm="ortho"), axes)
+
+
+def resize_centred(array: Array, shape: tuple[int, int]) -> Array:
+    """Crop or zero-pad the last two axes about the centre pixel N//2, which stays the centre pixel."""
+    xp = array_module(array)
+    resized = xp.zeros((*array.shape[:-2], *shape), dtype=array.dtype)
+    source, target = zip(*(_centred_overlap(n, m) for n, m in zip(array.shape[-2:], shape, strict=True)), strict=True)
+    resized[(..., *target)] = array[(..., *source)]
+    return resized
+
+
+def _centred_overlap(n_source: int, n_target: int) -> tuple[slice, slice]:
+    n_before = min(n_source // 2, n_target // 2)
+    n_after = min(n_source - n_source // 2, n_target - n_target // 2)
+    source, target = n_source // 2, n_target // 2
+    return slice(source - n_before, source + n_after), slice(target - n_before, target + n_after)
+
+
+def to_device(array: Array, device: str) -> Array:
+    """Copy an array to `device` ("cpu", "cuda" or "cuda:1"); an array that is there already is returned as it is.
+
+    Raises
+    ------
+    ConfigError
+        If the device is not known, or CuPy or its GPU is missing.
+    """
+    if device == "cpu":
+        return array if isinstance(array, np.ndarray) else array.get()
+    index = _cuda_index(device)
+    try:
+        import cupy
+
+        with cupy.cuda.Device(index):
+            return cupy.asarray(array)
+    except ImportError:
+        raise ConfigError(f"device is {device!r}; expected 'cpu', because CuPy is not installed here") from None
+    except cupy.cuda.runtime.CUDARuntimeError as error:
+        raise ConfigError(f"device is {device!r}; expected a CUDA device that works, got: {error}") from None
+
+
+def resolve_device(device: str) -> str:
+    """Return the device that "auto" stands for here, or the device itself once it is known to work."""
+    if device == "auto":
+        try:
+            import cupy
+
+            return "cuda" if cupy.cuda.runtime.getDeviceCount() > 0 else "cpu"
+        except Exception:
+            return "cpu"
+    to_device(np.zeros(1, np.complex64), device)
+    return device
+
+
+def _cuda_index(device: str) -> int:
+    name, _, index = device.partition(":")
+    if name != "cuda" or (index and not index.isdigit()):
+        raise ConfigError(f"device is {device!r}; expected 'auto', 'cpu', 'cuda' or 'cuda:N'")
+    return int(index or 0)

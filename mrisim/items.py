@@ -1,0 +1,105 @@
+"""The inputs of a batch: which scans there are, what each is called, and how they are shared out."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mrisim import formats
+from mrisim.errors import ConfigError, DataError
+from mrisim.files import sha256_of_file
+from mrisim.scan import Scan
+from mrisim.sidecar import Source, sha256_of_array
+
+DEFAULT_ITEM = "default"
+
+
+@dataclass(frozen=True)
+class Item:
+    """One input; without a path it is the embedded default."""
+
+    item_id: str
+    path: Path | None = None
+    file_name: str = ""
+    """Path below the input root: what a sidecar may say of the place."""
+
+
+def find_items(inputs: Sequence[Path]) -> list[Item]:
+    """List the inputs: files as they are, folders by content; the identity is the path below the folder.
+
+    Raises
+    ------
+    DataError
+        If an input is missing, a folder holds no scan, or two inputs have one identity.
+    """
+    if not inputs:
+        return [Item(DEFAULT_ITEM)]
+    items: list[Item] = []
+    for given in inputs:
+        for path in formats.input_files(given):
+            # a folder with one DICOM series is an input itself
+            root = given if given.is_dir() and path != given else path.parent
+            items.append(Item(formats.item_id(path, root), path, path.relative_to(root).as_posix()))
+    by_identity: dict[str, Item] = {}
+    for item in items:
+        other = by_identity.setdefault(item.item_id, item)
+        if other is not item:
+            raise DataError(
+                f"{other.file_name} and {item.file_name} have one identity, {item.item_id!r}; expected different ones"
+            )
+    return items
+
+
+def shard_of(items: Sequence[Item], n_shards: int, shard_id: int) -> list[Item]:
+    """Return every n-th item by identity: the shards do not depend on the order of the inputs.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such shard.
+    """
+    if not 0 <= shard_id < n_shards:
+        raise ConfigError(f"shard-id is {shard_id}; expected 0 to {n_shards - 1}")
+    return sorted(items, key=lambda item: item.item_id)[shard_id::n_shards]
+
+
+def load(item: Item, seed: int) -> tuple[Scan, Source]:
+    """Read an item and tell where it came from.
+
+    Raises
+    ------
+    DataError
+        If it cannot be read as a scan.
+    """
+    if item.path is None:
+        from mrisim.phantoms.default import default_scan
+
+        scan = default_scan()
+        return scan, Source(item.item_id, "", sha256_of_array(scan.kspace), "embedded")
+    scan = formats.read(item.path, seed=seed)
+    digest = _sha256_of_folder(item.path) if item.path.is_dir() else sha256_of_file(item.path)
+    return scan, Source(item.item_id, item.file_name, digest, formats.detect(item.path))
+
+
+def usable_slices(scan: Scan) -> tuple[list[int], list[int]]:
+    """Return the positions of the slices with a finite signal, and the ids of the others.
+
+    Raises
+    ------
+    DataError
+        If no slice is usable.
+    """
+    broken = list(formats.corrupt_slices(scan))
+    good = [position for position, slice_id in enumerate(scan.slice_ids) if slice_id not in broken]
+    if not good:
+        raise DataError("every slice holds NaN or Inf, or nothing but zeros; expected a measured signal")
+    return good, broken
+
+
+def _sha256_of_folder(folder: Path) -> str:
+    """Return one hash over the files of a folder (a DICOM series), by name."""
+    import hashlib
+
+    digest = hashlib.sha256()
+    for path in sorted(entry for entry in folder.iterdir() if entry.is_file()):
+        digest.update(f"{path.name}:{sha256_of_file(path)};".encode())
+    return digest.hexdigest()

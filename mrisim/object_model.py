@@ -1,0 +1,93 @@
+"""Estimate the object of a scan: the one image x in fixed coils S that explains y = P F S x."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+
+from mrisim.calibration import estimate_csm
+from mrisim.errors import DataError
+from mrisim.fourier import Array, array_module, centred_fft, centred_ifft, to_device
+from mrisim.reconstruct import DEFAULTS, acquired_part, maps_norm, solve, unit_maps
+from mrisim.scan import ObjectModel, Scan
+
+
+def estimate_object(scan: Scan, *, device: str = "cpu") -> ObjectModel:
+    """Estimate what moves when the object moves, slice by slice.
+
+    Where every line between the first and the last was acquired, x is the least squares fit to the coil images,
+    x = sum_c conj(S_c) i_c / sum_c |S_c|^2: the empty lines around them (padding) count as measured zeros. Else
+    x comes from SENSE; the adjoint would hand on the folded image.
+
+    Parameters
+    ----------
+    scan : Scan
+    device : str
+        "cpu", "cuda", "cuda:N": where the model is computed and comes to lie.
+
+    Returns
+    -------
+    ObjectModel
+        Maps: those of the scan ("true"), ones for one coil ("uniform"), else `estimate_csm` ("estimated"). x is 0
+        where no coil sees anything. The shading moves with the object where the maps do not hold it: one coil
+        without a map, or maps of the file whose root sum of squares is constant.
+
+    Raises
+    ------
+    DataError
+        If data or maps are not finite, or maps cannot be estimated.
+
+    Limits
+    ------
+    One object for the whole scan: what moved or decayed while it was measured is in x as an artifact.
+
+    References
+    ----------
+    Pruessmann et al. 1999, Magn Reson Med 42:952; Batchelor et al. 2005, 10.1002/mrm.20656.
+    """
+    origin: Literal["true", "estimated", "uniform"]
+    if scan.csm is not None:
+        csm, origin = to_device(scan.csm, device).astype(np.complex64), "true"
+        shading_moves = scan.n_coils > 1 and _norm_is_constant(csm)
+    else:
+        csm = estimate_csm(scan, device=device)
+        origin = "uniform" if scan.n_coils == 1 else "estimated"
+        shading_moves = scan.n_coils == 1
+    xp = array_module(csm)
+    image = xp.empty((scan.n_slices, *scan.matrix), np.complex64)
+    errors = []
+    for index, slice_id in enumerate(scan.slice_ids):
+        kspace = acquired_part(scan, index, device)
+        try:
+            image[index], error = _fit(kspace, csm[index], scan)
+        except DataError as failure:
+            raise DataError(f"object model of slice {slice_id}: {failure}") from None
+        errors.append(error)
+    return ObjectModel(image, csm, tuple(errors), origin, shading_moves)
+
+
+def _fit(kspace: Array, csm: Array, scan: Scan) -> tuple[Array, float]:
+    xp = array_module(kspace)
+    maps, norm = unit_maps(csm), maps_norm(csm)
+    if scan.fully_sampled:
+        unit_image = xp.sum(maps.conj() * centred_ifft(kspace), axis=0)
+        error = _relative_error(kspace, maps, unit_image, scan.sampled)
+    else:
+        unit_image, error = solve("sense", kspace, maps, scan.sampled, *DEFAULTS["sense"])
+    seen = xp.any(maps != 0, axis=0)
+    return xp.where(seen, unit_image / xp.where(seen, norm, 1), 0).astype(np.complex64), error
+
+
+def _relative_error(kspace: Array, csm: Array, image: Array, sampled: np.ndarray) -> float:
+    xp = array_module(kspace)
+    norm = float(xp.linalg.norm(kspace))
+    residual = xp.where(xp.asarray(sampled), kspace - centred_fft(csm * image), 0)
+    return float(xp.linalg.norm(residual)) / norm if norm > 0 else 0.0
+
+
+def _norm_is_constant(csm: Array) -> bool:
+    xp = array_module(csm)
+    norm = maps_norm(csm)
+    seen = norm[norm > 1e-3 * norm.max()]
+    return bool(xp.ptp(seen) <= 1e-2 * seen.mean()) if seen.size else False

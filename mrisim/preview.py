@@ -1,0 +1,109 @@
+"""Pictures of a corruption on one fixed window, that of the clean image: PNG, contact sheet, GIF, HTML."""
+
+import base64
+import io
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from mrisim.files import write_text, written_whole
+
+WINDOW_PERCENTILE = 99.5
+"""The window runs from 0 to this percentile of the clean image: an artifact must not choose its own window."""
+_MARGIN, _TEXT_HEIGHT = 4, 16
+
+
+def window_of(clean: np.ndarray) -> float:
+    """Return the upper end of the display window of a clean magnitude image."""
+    return float(np.percentile(clean, WINDOW_PERCENTILE)) or 1.0
+
+
+def to_grey(magnitude: np.ndarray, window: float) -> np.ndarray:
+    """Return a magnitude image as 8-bit grey, 0 to `window`."""
+    return np.clip(np.abs(magnitude) / window * 255 + 0.5, 0, 255).astype(np.uint8)
+
+
+def save_comparison(path: Path, clean: np.ndarray, corrupted: np.ndarray, title: str) -> None:
+    """Write clean, corrupted and absolute difference (three times as bright) of one slice side by side."""
+    window = window_of(clean)
+    difference = np.abs(corrupted - clean)
+    panels = [to_grey(clean, window), to_grey(corrupted, window), to_grey(difference, window / 3)]
+    _save_png(path, _grid([panels], columns=["clean", title, "difference x 3"], rows=None))
+
+
+def save_contact_sheet(path: Path, rows: Mapping[str, Sequence[np.ndarray]], window: float) -> None:
+    """Write a sheet with kinds in rows and levels in columns.
+
+    Parameters
+    ----------
+    path : Path
+    rows : dict
+        Magnitude images of each kind, from level 0 upwards: (rows, columns) each.
+    window : float
+    """
+    panels = [[to_grey(image, window) for image in images] for images in rows.values()]
+    columns = [f"level {level}" for level in range(len(panels[0]))]
+    _save_png(path, _grid(panels, columns=columns, rows=list(rows)))
+
+
+def save_animation(path: Path, rows: Mapping[str, Sequence[np.ndarray]], window: float) -> None:
+    """Write a GIF that runs through the levels, all kinds side by side."""
+    panels = [[to_grey(image, window) for image in images] for images in rows.values()]
+    frames = [
+        _grid([[images[level] for images in panels]], columns=[f"{kind} {level}" for kind in rows], rows=None)
+        for level in range(len(panels[0]))
+    ]
+    with written_whole(path) as partial:
+        frames[0].save(partial, format="GIF", save_all=True, append_images=frames[1:], duration=700, loop=0)
+
+
+def save_page(path: Path, rows: Mapping[str, Sequence[np.ndarray]], window: float, caption: str) -> None:
+    """Write one self-contained HTML page with a level slider: no network, opens from a mail."""
+    cards = []
+    for kind, images in rows.items():
+        sources = "".join(
+            f'<img alt="{kind}, level {level}" data-level="{level}" src="data:image/png;base64,{_png(image, window)}">'
+            for level, image in enumerate(images)
+        )
+        cards.append(f"<figure>{sources}<figcaption>{kind}</figcaption></figure>")
+    template = files("mrisim").joinpath("templates", "preview.html").read_text(encoding="utf-8")
+    n_levels = len(next(iter(rows.values()))) - 1
+    page = (
+        template.replace("{{cards}}", "\n".join(cards))
+        .replace("{{last}}", str(n_levels))
+        .replace("{{caption}}", caption)
+    )
+    write_text(path, page)
+
+
+def _png(image: np.ndarray, window: float) -> str:
+    buffer = io.BytesIO()
+    Image.fromarray(to_grey(image, window)).save(buffer, format="PNG", optimize=True)
+    return base64.b64encode(buffer.getvalue()).decode()
+
+
+def _save_png(path: Path, sheet: Image.Image) -> None:
+    with written_whole(path) as partial:
+        sheet.save(partial, format="PNG")
+
+
+def _grid(panels: list[list[np.ndarray]], *, columns: list[str], rows: list[str] | None) -> Image.Image:
+    height, width = panels[0][0].shape
+    font = ImageFont.load_default(size=12)
+    left = 0 if rows is None else int(max(font.getlength(name) for name in rows)) + 2 * _MARGIN
+    step_x, step_y = width + _MARGIN, height + _MARGIN
+    size = (left + len(columns) * step_x - _MARGIN, _TEXT_HEIGHT + len(panels) * step_y - _MARGIN)
+    sheet = Image.new("L", size, 0)
+    draw = ImageDraw.Draw(sheet)
+    for column, name in enumerate(columns):
+        draw.text((left + column * step_x + 2, 1), name, fill=255, font=font)
+    for row, images in enumerate(panels):
+        top = _TEXT_HEIGHT + row * step_y
+        if rows is not None:
+            draw.text((_MARGIN, top + height // 2 - 8), rows[row], fill=255, font=font)
+        for column, image in enumerate(images):
+            sheet.paste(Image.fromarray(image), (left + column * step_x, top))
+    return sheet
