@@ -12,7 +12,7 @@ from mrisim.artifacts import KINDS, ArtifactSpec, spec_class
 from mrisim.errors import ConfigError
 from mrisim.fourier import to_device
 from mrisim.reference import reference_of
-from mrisim.scan import Scan
+from mrisim.scan import ObjectModel, Scan
 from mrisim.seeding import stream
 
 POOR_FIT = 0.10
@@ -47,13 +47,23 @@ class Realisation:
 
 
 @dataclass(frozen=True)
+class ModelFit:
+    """How the object in its coils was modelled, and how well that explains the input."""
+
+    csm_origin: str
+    shading_moves_with_object: bool
+    relative_error: tuple[float, ...]
+    """||y - E x|| / ||y|| of each slice."""
+
+
+@dataclass(frozen=True)
 class Corrupted:
     """A corrupted scan and how it came about."""
 
     scan: Scan
     realisations: tuple[Realisation, ...]
-    model_fit_error: tuple[float, ...]
-    """||y - E x|| / ||y|| of each slice, where a kind needed the object; else empty."""
+    object_model: ModelFit | None
+    """The model of the object in its coils, where a kind needed one."""
     notes: tuple[str, ...]
 
 
@@ -141,42 +151,47 @@ def apply(
     if slices is not None:
         scan = scan.select(positions)
     if not realisations:
-        return Corrupted(scan, (), (), ())
+        return Corrupted(scan, (), None, ())
 
-    def one_slice(position: int) -> tuple[Scan, float | None]:
+    def one_slice(position: int) -> tuple[Scan, ObjectModel | None]:
         return _corrupt_slice(scan.select([position]), realisations, device)
 
     with ThreadPoolExecutor(max_workers=max(1, n_threads)) as pool:
         parts = list(pool.map(one_slice, range(scan.n_slices)))
-    errors = tuple(error for _, error in parts if error is not None)
     kspace = np.concatenate([part.kspace for part, _ in parts])
+    fit = _model_fit([model for _, model in parts if model is not None])
     corrupted = replace(scan, kspace=kspace, sampled=parts[0][0].sampled, reference=None)
-    return Corrupted(corrupted, tuple(realisations), errors, _notes(errors))
+    return Corrupted(corrupted, tuple(realisations), fit, _notes(fit))
 
 
-def _corrupt_slice(part: Scan, realisations: Sequence[Realisation], device: str) -> tuple[Scan, float | None]:
-    slice_id, error = part.slice_ids[0], None
+def _corrupt_slice(part: Scan, realisations: Sequence[Realisation], device: str) -> tuple[Scan, ObjectModel | None]:
+    slice_id, model = part.slice_ids[0], None
     part = replace(part, kspace=to_device(part.kspace, device))
     if any(realisation.spec.needs_object_model for realisation in realisations):
         from mrisim.object_model import estimate_object
 
         model = estimate_object(part, device=device)
-        error = model.relative_error[0]
         part = replace(part, object_model=model)
     for realisation in realisations:
         part = realisation.spec.apply(part, realisation.of_slice(slice_id))
-    return replace(part, kspace=to_device(part.kspace, "cpu"), object_model=None), error
+    return replace(part, kspace=to_device(part.kspace, "cpu"), object_model=None), model
 
 
 def _physical_order(spec: ArtifactSpec) -> tuple[int, int]:
     return spec.stage, list(KINDS).index(spec.kind)
 
 
-def _notes(errors: tuple[float, ...]) -> tuple[str, ...]:
-    if errors and max(errors) > POOR_FIT:
-        worst = max(errors)
-        return (
-            f"the object model fits the k-space to {worst:.1%} only (warning above {POOR_FIT:.0%}): "
-            "coil maps or sampling are poor, and motion or bias field built on them are approximate",
-        )
-    return ()
+def _model_fit(models: Sequence[ObjectModel]) -> ModelFit | None:
+    if not models:
+        return None
+    errors = tuple(model.relative_error[0] for model in models)
+    return ModelFit(models[0].csm_origin, any(model.shading_moves_with_object for model in models), errors)
+
+
+def _notes(fit: ModelFit | None) -> tuple[str, ...]:
+    if fit is None or max(fit.relative_error) <= POOR_FIT:
+        return ()
+    return (
+        f"the object model misses {max(fit.relative_error):.1%} of the k-space (warning above {POOR_FIT:.0%}): "
+        f"{fit.csm_origin} coil maps, sampling or noise are poor, and what moves is approximate",
+    )

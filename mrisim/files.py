@@ -29,7 +29,7 @@ def written_whole(path: Path) -> Iterator[Path]:
             os.fsync(stream.fileno())
         partial.replace(path)
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise DataError(f"{path.name} could not be written: no room on the disk") from None
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise DataError(f"{path.name} could not be written: the output folder is read-only") from None

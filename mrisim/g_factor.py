@@ -1,6 +1,7 @@
 """The noise amplification of parallel imaging, exactly: one dense matrix per readout position."""
 
 import numpy as np
+import scipy.linalg
 
 from mrisim.errors import DataError
 from mrisim.prewhitening import mix_channels, whitening_matrix
@@ -58,11 +59,22 @@ def g_factor(csm: np.ndarray, psi: np.ndarray, sampled_lines: np.ndarray) -> np.
         # Scaling to a unit diagonal keeps pixels at the edge of the array from spoiling the condition.
         unit = maps / np.sqrt(full)
         normal = aliasing[np.ix_(seen, seen)] * (unit.conj().T @ unit)
-        eigenvalue, vector = np.linalg.eigh(normal)
-        if eigenvalue[0] < 1e-10 * eigenvalue[-1]:
+        variance = _inverse_diagonal(normal)
+        if variance is None:
             raise DataError(
                 f"readout position {row} is not determined by {int(sampled_lines.sum())} lines of {csm.shape[0]} "
                 f"coils; expected fewer unknowns than {seen.size} pixels, or coils that differ, for the g-factor"
             )
-        result[row, seen] = np.sqrt(np.sum(np.abs(vector) ** 2 / eigenvalue, axis=1) / acceleration)
+        result[row, seen] = np.sqrt(variance / acceleration)
     return result
+
+
+def _inverse_diagonal(normal: np.ndarray) -> np.ndarray | None:
+    """Return the diagonal of the inverse of a Hermitian matrix with ones on its own; None if it is singular."""
+    try:
+        lower = np.linalg.cholesky(normal)
+    except np.linalg.LinAlgError:
+        return None
+    inverse = scipy.linalg.solve_triangular(lower, np.eye(len(normal)), lower=True, check_finite=False)
+    diagonal = np.sum(np.abs(inverse) ** 2, axis=0)
+    return diagonal if diagonal.max() < 1e10 else None

@@ -94,7 +94,9 @@ def _grid(panels: list[list[np.ndarray]], *, columns: list[str], rows: list[str]
     height, width = panels[0][0].shape
     font = ImageFont.load_default(size=12)
     left = 0 if rows is None else int(max(font.getlength(name) for name in rows)) + 2 * _MARGIN
-    step_x, step_y = width + _MARGIN, height + _MARGIN
+    # a panel is at least as wide as its heading
+    step_x = max(width, *(int(font.getlength(name)) + 2 for name in columns)) + _MARGIN
+    step_y = height + _MARGIN
     size = (left + len(columns) * step_x - _MARGIN, _TEXT_HEIGHT + len(panels) * step_y - _MARGIN)
     sheet = Image.new("L", size, 0)
     draw = ImageDraw.Draw(sheet)

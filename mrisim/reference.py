@@ -35,4 +35,10 @@ def measure_reference(scan: Scan) -> Reference:
         raise DataError("kspace holds nothing but zeros; expected a measured signal")
     foreground = foreground_mask(magnitude)
     signal_rms = float(np.sqrt(np.mean(np.square(magnitude[foreground], dtype=np.float64))))
-    return Reference(signal_rms=signal_rms, line_energy=line_energy, magnitude=magnitude, foreground=foreground)
+    return Reference(
+        signal_rms=signal_rms,
+        line_energy=line_energy,
+        magnitude=magnitude,
+        foreground=foreground,
+        sampled=scan.sampled,
+    )

@@ -57,6 +57,8 @@ class Reference:
     """(slice, readout, phase_encode): RSS magnitude of the whole volume."""
     foreground: np.ndarray
     """(slice, readout, phase_encode), bool."""
+    sampled: np.ndarray
+    """(readout, phase_encode), bool: what the scanner acquired; simulated undersampling does not change its timing."""
 
 
 @dataclass(frozen=True)

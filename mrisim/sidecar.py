@@ -3,7 +3,7 @@
 import hashlib
 import json
 import platform
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -79,7 +79,7 @@ def describe(
         "Label": label,
         "Corruption": [_realisation_to_json(realisation) for realisation in result.realisations],
         "Slices": list(result.scan.slice_ids),
-        "ModelFitError": list(result.model_fit_error),
+        "ObjectModel": None if result.object_model is None else _camel(asdict(result.object_model)),
         "Warnings": list(result.notes),
         "Reconstruction": reconstruction,
         "QualityMetrics": quality,
@@ -142,6 +142,10 @@ def environment() -> dict[str, str]:
         "machine": platform.machine(),
         **{name: _version(name) for name in names},
     }
+
+
+def _camel(record: dict[str, Any]) -> dict[str, Any]:
+    return {"".join(part.capitalize() for part in name.split("_")): value for name, value in record.items()}
 
 
 def _version(name: str) -> str:

@@ -27,6 +27,7 @@ from pydantic import Field
 from mrisim.artifacts.base import ArtifactSpec, Check, Stage
 from mrisim.echo_order import Ordering, echo_order
 from mrisim.fourier import array_module, centred_fft, centred_ifft, to_device
+from mrisim.reference import reference_of
 from mrisim.scan import Acquisition, Scan
 
 READOUT_AXIS = (-2,)
@@ -80,7 +81,9 @@ class Ghosting(ArtifactSpec):
     def draw(self, scan: Scan, *, rng: np.random.Generator) -> GhostingLatents:
         """Draw the phase psi of the pulsation; the polarity follows from the line number."""
         signed = np.arange(scan.matrix[1]) - scan.matrix[1] // 2
-        time_s = echo_order(scan, self.ordering).time_ms / 1000
+        # the time course is that of the scan as it was acquired, also where undersampling has left lines out since
+        acquired = replace(scan, sampled=reference_of(scan).sampled)
+        time_s = echo_order(acquired, self.ordering).time_ms / 1000
         wave = np.cos(2 * np.pi * self.frequency_hz * time_s + rng.uniform(0, 2 * np.pi))
         return GhostingLatents(line_sign=np.where(signed % 2 == 1, 1, -1), line_wave=np.nan_to_num(wave))
 

@@ -51,8 +51,8 @@ class Motion(ArtifactSpec):
     """Move the object while its k-space lines are acquired.
 
     Limits: in-plane rigid motion; no through-plane motion, spin history, or change of B0 with pose. All slices share
-    one pose(t). The order of the lines is assumed. The object is periodic in the field of view: what leaves one side enters
-    at the other.
+    one pose(t). The order of the lines is assumed. The object is periodic in the field of view: what leaves one side
+    enters at the other.
     """
 
     kind: Literal["motion"] = "motion"

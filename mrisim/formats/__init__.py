@@ -11,6 +11,7 @@ from __future__ import annotations
 import gzip
 import os
 import re
+import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -360,19 +361,31 @@ def reading(path: Path, expected: str) -> Iterator[None]:
 
 
 @contextmanager
-def writing(path: Path) -> Iterator[Path]:
+def writing(path: Path, n_bytes: int = 0) -> Iterator[Path]:
     """Give a temporary name for a file that appears under its own once it is complete (`mrisim.files.written_whole`).
+
+    Parameters
+    ----------
+    path : Path
+    n_bytes : int
+        About what will be written: refused at once if the disk has less, since HDF5 cannot end cleanly on a full one.
 
     Raises
     ------
     DataError
         For any error of the disk, those that HDF5 reports without an error number too.
     """
+    no_room = f"{path.name} could not be written: no room on the disk"
     try:
         with written_whole(path) as part:
+            if shutil.disk_usage(path.parent).free < n_bytes:
+                raise DataError(no_room)
             yield part
-    except OSError as error:
-        if "No space left" in str(error):
-            raise DataError(f"{path.name} could not be written: no room on the disk") from None
+    except (OSError, RuntimeError) as error:
+        # HDF5 passes the disk's own message on, without its number
+        if any(message in str(error) for message in ("No space left", "File too large", "quota exceeded")):
+            raise DataError(no_room) from None
+        if isinstance(error, RuntimeError):
+            raise
         reason = os.strerror(error.errno) if error.errno else "the library failed"
         raise DataError(f"{path.name} could not be written ({reason}); expected a writable folder") from None

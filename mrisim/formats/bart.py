@@ -78,7 +78,7 @@ def write_cfl(path: Path, array: np.ndarray) -> None:
     """
     data, header = _pair(path)
     dims = [*array.shape, *[1] * (N_DIMS - array.ndim)]
-    with writing(data) as part, part.open("wb") as file:
+    with writing(data, 8 * array.size) as part, part.open("wb") as file:
         file.write(np.asarray(array, "<c8").ravel(order="F").data)
     with writing(header) as part:
         part.write_text("# Dimensions\n" + " ".join(map(str, dims)) + "\n", "ascii")

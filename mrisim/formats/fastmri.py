@@ -331,7 +331,8 @@ def write(
     """
     import h5py
 
-    with writing(path) as part, h5py.File(part, "w") as file:
+    n_bytes = sum(part.nbytes for part in (scan.kspace, scan.csm, reconstruction) if part is not None)
+    with writing(path, n_bytes) as part, h5py.File(part, "w") as file:
         if source is None:
             _write_new(file, scan, clean_reconstruction)
         else:

@@ -247,28 +247,27 @@ def _write_nifti(path: Path, scan: Scan, image: np.ndarray, source: Path | None,
         original: Any = nibabel.load(source)
         shape = (*original.shape, 1)[:3]
         _require_shape(image, shape[:2], source)
-        step = ids[1] - ids[0] if len(ids) > 1 else 1
-        if list(ids) != list(range(ids[0], ids[0] + step * len(ids), step)):
+        if list(ids) != list(range(ids[0], ids[0] + len(ids))):
             # No affine describes a stack with gaps: the whole grid is kept, the slices that are missing are empty.
             full = np.zeros(shape, np.float32)
             full[:, :, list(ids)] = volume
-            volume, ids, step = full, (0,), 1
-        output = _like(original, volume, ids[0], step)
+            volume, ids = full, (0,)
+        output = _like(original, volume, ids[0])
     output.header["descrip"] = description.encode("ascii", "replace")[:79]
     data = output.to_bytes()
     with writing(path) as part:
         # No name and no time in the gzip header: the same input gives the same bytes.
         packed = io.BytesIO()
-        with gzip.GzipFile(filename="", mode="wb", fileobj=packed, mtime=0, compresslevel=6) as stream_:
-            stream_.write(data)
+        with gzip.GzipFile(filename="", mode="wb", fileobj=packed, mtime=0, compresslevel=6) as packer:
+            packer.write(data)
         part.write_bytes(packed.getvalue() if path.name.endswith(".gz") else data)
 
 
-def _like(original: Any, volume: np.ndarray, first: int, step: int) -> Any:
+def _like(original: Any, volume: np.ndarray, first_slice: int) -> Any:
     header = original.header.copy()
     header.set_data_dtype(np.float32)
     shifted = np.eye(4)
-    shifted[2, 2], shifted[2, 3] = step, first
+    shifted[2, 3] = first_slice
     output = type(original)(volume, original.affine @ shifted, header)
     output.set_sform(original.affine @ shifted, int(original.header["sform_code"]))
     output.set_qform(original.affine @ shifted, int(original.header["qform_code"]))

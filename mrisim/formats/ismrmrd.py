@@ -548,9 +548,9 @@ def write(
 ) -> None:
     """Write the measurement again with the scan's samples in the imaging readouts, and the image as an image series.
 
-    Every other record and the header stay. A readout whose samples did not change is copied, so that averages keep
-    their own noise; the averages of a changed line all get the mean. Without a source, one readout is written for each
-    acquired line.
+    Every other record and the header stay; readouts that the scan no longer acquires are left out. A readout whose
+    samples did not change is copied, so that averages keep their own noise; the averages of a changed line all get the
+    mean. Without a source, one readout is written for each acquired line.
 
     Raises
     ------
@@ -559,7 +559,8 @@ def write(
     """
     import h5py
 
-    with writing(path) as part:
+    n_bytes = scan.kspace.nbytes if source is None else source.stat().st_size
+    with writing(path, n_bytes + reconstruction.nbytes) as part:
         if source is None:
             _write_new(part, scan)
         else:
@@ -582,14 +583,18 @@ def _copy_with(original: Any, file: Any, scan: Scan, source: Path) -> None:
     plan = _plan(header, records, source.name)
     clean, counts = _gather(plan, records, source.name)
     fresh, changed = _raw_axes(plan, scan, clean, counts, source.name)
+    acquired = scan.sampled if plan.is_3d else np.broadcast_to(scan.sampled.any(axis=0), (1, scan.matrix[1]))
+    kept = np.ones(len(records), bool)
     for row, place, (samples, readout) in zip(plan.rows, plan.target.tolist(), plan.readout_slice, strict=True):
+        # a readout that an accelerated scan would not have made is left out, not written as zeros
+        kept[row] = acquired[place[1], place[2]]
         if not changed[place[0], place[1], place[2]]:
             continue
         data = _samples(records[row], source.name).copy()
         data[:, samples] = fresh[place[0], place[1], :, readout, place[2]]
         records["data"][row] = data.view(np.float32).ravel()
     dtype = original[measurement]["data"].dtype
-    group.create_dataset("data", data=records, dtype=dtype, maxshape=(None,), chunks=True)
+    group.create_dataset("data", data=records[kept], dtype=dtype, maxshape=(None,), chunks=True)
 
 
 def _raw_axes(

@@ -71,13 +71,13 @@ def test_maps_agree_with_ecalib(bart, size, n_lines):
     magnitude = rss(centred_ifft(scan.kspace[0]))
     foreground = foreground_mask(magnitude[None])[0]
     on_the_full_matrix = distance(_espirit(scan.kspace[0], 24, 0, "cpu"), theirs)[foreground]
-    if size % 2 == 0:  # BART centres an odd matrix half a sample off
-        assert np.median(on_the_full_matrix) < 2e-6
-        assert np.percentile(on_the_full_matrix, 99) < 0.01
+    # Medians and percentiles: at a dozen pixels of the rim two eigenvalues are equal, and either map is right.
+    assert np.median(on_the_full_matrix) < 2e-6
+    assert np.percentile(on_the_full_matrix, 99) < 0.01
     bright = foreground & (magnitude > 0.1 * magnitude.max())
     ours = distance(unit_maps(estimate_csm(scan)[0]), theirs)
-    assert np.median(ours[bright]) < 0.02
-    assert np.sqrt(np.mean(ours[bright] ** 2)) < 0.06
+    assert np.median(ours[bright]) < 3e-4
+    assert np.percentile(ours[bright], 99) < 0.02
 
 
 @pytest.mark.parametrize("regularisation", [1e-2, 1e-3])

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import re
+import resource
+import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -322,3 +326,62 @@ def test_a_terminated_run_says_it_can_be_resumed(tmp_path: Path, small_scan, wri
     finished = subprocess.run(command, capture_output=True, text=True)
     assert finished.returncode == 0, finished.stderr
     assert len(list((tmp_path / "o").glob("file*.json"))) == 6
+
+
+def test_a_full_disk_is_one_line_and_leaves_nothing_half_written(tmp_path: Path) -> None:
+    def limit_file_size() -> None:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
+
+    command = [sys.executable, "-m", "mrisim.cli", "corrupt", "--kind", "noise:1", "--out", "o"]
+    result = subprocess.run(command, cwd=tmp_path, preexec_fn=limit_file_size, capture_output=True, text=True)
+    assert result.returncode == 4, result.stderr
+    assert "no room on the disk" in result.stdout
+    assert {path.name for path in (tmp_path / "o").iterdir()} == {"request.json", "failures.jsonl"}
+
+
+def test_too_little_room_is_refused_before_anything_is_written(
+    mrisim, tmp_path: Path, scan_file: Path, monkeypatch
+) -> None:
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=1000))
+    result = mrisim("corrupt", scan_file, "--kind", "noise:1", "--out", "o")
+    assert result.code == 4 and "no room" in result.err
+    assert not (tmp_path / "o").exists()
+
+
+def test_a_read_only_output_is_one_line(mrisim, tmp_path: Path, scan_file: Path, monkeypatch) -> None:
+    def refuse(self: Path, *_args: object, **_kwargs: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(self))
+
+    monkeypatch.setattr(Path, "mkdir", refuse)  # root may write anywhere: the refusal of the system is played
+    result = mrisim("corrupt", scan_file, "--kind", "noise:1", "--out", tmp_path / "locked" / "o")
+    assert result.code == 4 and "read-only" in result.err
+    assert len(result.err.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("empty.h5", b""), ("noise.h5", b"\x00" * 600), ("text.h5", b"hello, k-space"), ("empty.png", b"")],
+)
+def test_files_that_are_no_scans_have_one_line_and_exit_code_4(
+    mrisim, tmp_path: Path, name: str, content: bytes
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    result = mrisim("corrupt", tmp_path / name, "--kind", "noise:1", "--out", "o")
+    assert result.code == 4
+    assert name in result.out
+    assert {path.name for path in (tmp_path / "o").iterdir()} == {"request.json", "failures.jsonl"}
+
+
+def test_a_file_without_kspace_and_one_with_nothing_but_zeros(mrisim, tmp_path: Path, scan_file: Path) -> None:
+    with h5py.File(tmp_path / "image.h5", "w") as file:
+        file["reconstruction_rss"] = np.zeros((1, 8, 8), np.float32)
+    zeros = tmp_path / "zeros.h5"
+    zeros.write_bytes(scan_file.read_bytes())
+    with h5py.File(zeros, "r+") as file:
+        file["kspace"][...] = 0
+    for path, said in ((tmp_path / "image.h5", "kspace"), (zeros, "zeros")):
+        result = mrisim("corrupt", path, "--kind", "noise:1", "--out", f"o-{path.stem}")
+        assert result.code == 4
+        assert said in result.out

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mrisim.coils import loop_array, simulated_csm, simulated_noise_covariance
+from mrisim.coils import _loop_field, _loop_potential, loop_array, simulated_csm, simulated_noise_covariance
 from mrisim.errors import ConfigError
 
 FOV_MM = (210.0, 180.0)
@@ -140,3 +140,26 @@ def test_noise_covariance_is_the_overlap_of_the_electric_fields():
 def test_noise_fraction_is_checked():
     with pytest.raises(ConfigError, match=r"coil_noise_fraction is 0\.0"):
         simulated_noise_covariance(FOV_MM, coil_noise_fraction=0.0)
+
+
+def test_the_field_near_the_axis_of_a_loop():
+    """The closed form is a difference of equal numbers there: relative, not absolute, agreement with the sum."""
+    loop_radius_mm, axial_mm = 60.0, 80.0
+    radial_mm = np.array([1e-9, 1e-3, 0.1, 0.5, 2.0, 10.0])
+    along, outward = _loop_field(np.full_like(radial_mm, axial_mm), radial_mm, loop_radius_mm)
+    potential = _loop_potential(np.full_like(radial_mm, axial_mm), radial_mm, loop_radius_mm)
+    # Trapezoids over the angle are exact to rounding for a periodic integrand. The terms that are odd about
+    # cos = 0 are summed in pairs, t and t + pi, so that nothing cancels but what the formulas say.
+    turn = np.pi * (np.arange(200) + 0.5) / 200 - np.pi / 2
+    square = loop_radius_mm**2 + axial_mm**2 + radial_mm[:, None] ** 2
+    lean = 2 * loop_radius_mm * radial_mm[:, None] * np.cos(turn) / square
+    step, b = np.pi / 200, loop_radius_mm
+
+    def odd(power):
+        return -np.expm1(power * (np.log1p(-lean) - np.log1p(lean))) * (1 - lean) ** -power / square**power
+
+    even = ((1 - lean) ** -1.5 + (1 + lean) ** -1.5) / square**1.5
+    np.testing.assert_allclose(potential, 0.5 * step * np.sum(b * np.cos(turn) * odd(0.5), axis=1), rtol=1e-6)
+    np.testing.assert_allclose(outward, 0.5 * step * np.sum(axial_mm * b * np.cos(turn) * odd(1.5), axis=1), rtol=1e-6)
+    expected = b * b * even - radial_mm[:, None] * b * np.cos(turn) * odd(1.5)
+    np.testing.assert_allclose(along, 0.5 * step * np.sum(expected, axis=1), rtol=1e-6)

@@ -16,6 +16,7 @@ from mrisim.artifacts.spikes import Spikes
 from mrisim.artifacts.undersampling import Undersampling
 from mrisim.corrupt import Request, apply, corrupt, draw
 from mrisim.errors import ConfigError, DataError
+from mrisim.quality import foreground_mask
 from mrisim.seeding import stream
 from mrisim.testing import encoded, modelled_scan, relative_difference
 
@@ -77,14 +78,12 @@ def test_object_level_kinds_act_together_on_one_object():
         expected[..., line] = encoded(moved, maps)[..., line]
     assert np.abs(course.unit_pose).max() > 0.5
     assert relative_difference(result.scan.kspace, expected) < 1e-5
-    assert max(result.model_fit_error) < 1e-5
+    assert max(result.object_model.relative_error) < 1e-5
 
 
 def test_what_comes_later_uses_the_units_of_the_clean_input():
     scan = head_scan()
     amplitude = np.linalg.norm(np.abs(smooth_maps() * head()[:, None]), axis=1)
-    from mrisim.quality import foreground_mask
-
     clean_rms = np.sqrt(np.mean(amplitude[foreground_mask(amplitude)] ** 2))
     result = corrupt(scan, [Noise(snr=10), Undersampling(acceleration=4), BiasField(range_ratio=50)])
     noise = result.realisations[-1]
@@ -102,6 +101,15 @@ def test_spikes_land_on_the_lines_that_undersampling_kept():
         for latents in spikes.latents.values():
             assert kept[tuple(latents.position.T)].all()
         assert not result.scan.kspace[..., ~kept].any()
+
+
+def test_undersampling_does_not_change_the_time_of_the_kept_lines():
+    """A pulsation follows the time of the scan as it was acquired, as motion does."""
+    scan = head_scan()
+    pulsation = Ghosting(mode="pulsation", modulation=0.5)
+    kept = corrupt(scan, [pulsation, Undersampling(acceleration=4)]).scan
+    alone = corrupt(scan, [pulsation]).scan
+    np.testing.assert_array_equal(kept.kspace[..., kept.sampled], alone.kspace[..., kept.sampled])
 
 
 def test_a_kind_named_twice_acts_twice_with_a_stream_of_its_own():
@@ -176,7 +184,7 @@ def test_level_zero_beside_another_changes_nothing():
     alone = corrupt(scan, [Ghosting(phase_rad=1.0)])
     beside = corrupt(scan, [Noise.at_level(0), Ghosting(phase_rad=1.0), Motion.at_level(0)])
     assert beside.scan.kspace.tobytes() == alone.scan.kspace.tobytes()
-    assert len(beside.realisations) == 1 and beside.model_fit_error == ()
+    assert len(beside.realisations) == 1 and beside.object_model is None
 
 
 def test_the_result_says_which_samples_are_left_and_nothing_of_what_was_only_needed_inside():
@@ -191,9 +199,9 @@ def test_a_poor_fit_of_the_object_model_is_said(monkeypatch):
     scan = head_scan()
     noisy = replace(scan, kspace=scan.kspace + np.random.default_rng(0).normal(size=scan.kspace.shape).astype(np.complex64))
     result = corrupt(noisy, [Motion(rms=1.0)])
-    assert result.model_fit_error[0] > 0.10
+    assert result.object_model.relative_error[0] > 0.10
     assert "object model fits the k-space to" in result.notes[0]
-    assert corrupt(noisy, [Noise(snr=5)]).model_fit_error == ()
+    assert corrupt(noisy, [Noise(snr=5)]).object_model is None
 
     def no_model(*args, **kwargs):
         raise AssertionError("nobody asked for an object model")

@@ -97,6 +97,12 @@ def test_one_coil_is_uniform_and_keeps_its_shading():
     assert max(model.relative_error) < 1e-6
 
 
+def test_a_known_map_of_one_coil_is_trusted():
+    _, scan = object_and_scan(n_coils=1)
+    model = estimate_object(scan)
+    assert (model.csm_origin, model.shading_moves_with_object) == ("true", False)
+
+
 def test_normalised_maps_of_a_file_are_seen_through():
     _, scan = object_and_scan()
     norm = np.sqrt(np.sum(np.abs(scan.csm) ** 2, axis=1, keepdims=True))

@@ -125,6 +125,7 @@ def test_the_reference_is_measured_on_the_whole_volume():
     np.testing.assert_allclose(reference.magnitude, image, atol=1e-6)
     expected = (np.abs(data) ** 2).sum((0, 1, 2))
     np.testing.assert_allclose(reference.line_energy, expected, rtol=1e-5)
+    assert reference.sampled.all()
     part = Scan(data.astype(np.complex64), ACQUISITION, reference=reference).select([1])
     assert part.reference.signal_rms == reference.signal_rms
 

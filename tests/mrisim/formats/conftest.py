@@ -1,4 +1,4 @@
-"""Builders of small files in the published layouts. Fixtures give the builder, because tests cannot import a conftest."""
+"""Builders of small files in the published layouts. Fixtures give the builder: tests cannot import a conftest."""
 
 import h5py
 import numpy as np

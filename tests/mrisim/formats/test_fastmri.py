@@ -1,6 +1,8 @@
 import errno
 import os
+import shutil
 from dataclasses import replace
+from types import SimpleNamespace
 
 import h5py
 import numpy as np
@@ -145,7 +147,7 @@ def prostate(path, fastmri_file, random_samples, n_columns=23):
     averages[0, ..., ::2] = averages[2, ..., ::2] = averages[1, ..., 1::2] = 0
     fastmri_file(
         path, n_slices=2, n_coils=4, kspace=averages, acquisition="AXT2", recon=(19, 19),
-        header_changes={"maximum": n_columns - 1, "center": 12}, calibration_data=random_samples((2, 4, 38, 6), seed=3),
+        header_changes={"maximum": n_columns - 1, "center": 10}, calibration_data=random_samples((2, 4, 38, 6), seed=3),
     )  # fmt: skip
     return averages
 
@@ -154,7 +156,7 @@ def test_prostate_averages_are_merged_line_by_line_and_padded(tmp_path, fastmri_
     path = tmp_path / "file_prostate_AXT2_001.h5"
     averages = prostate(path, fastmri_file, random_samples)
     scan = formats.read(path)
-    first = 38 // 2 - 12
+    first = 38 // 2 - 10  # the header's centre, not the middle of the columns
     assert scan.matrix == (38, 38) and scan.sampled_lines.tolist() == list(range(first, first + 23))
     acquired = scan.kspace[..., first : first + 23]
     assert np.array_equal(acquired[..., ::2], averages[1][..., ::2])
@@ -167,7 +169,7 @@ def test_prostate_unchanged_lines_keep_their_averages(tmp_path, fastmri_file, ra
     path, out = tmp_path / "file_prostate_AXT2_001.h5", tmp_path / "out.h5"
     averages = prostate(path, fastmri_file, random_samples)
     scan = formats.read(path)
-    line = 7 + 5  # fifth column of the file, in averages 0 and 2
+    line = 9 + 5  # sixth column of the file, in averages 0 and 2
     changed = scan.kspace.copy()
     changed[..., line] *= 1j
     formats.write(out, replace(scan, kspace=changed), magnitude(scan), source=path)
@@ -287,6 +289,16 @@ def test_a_full_disk_leaves_nothing(tmp_path, fastmri_file, monkeypatch):
     assert list(out.parent.iterdir()) == []
 
 
+def test_too_little_room_is_seen_before_writing(tmp_path, fastmri_file, monkeypatch):
+    path, out = tmp_path / "in.h5", tmp_path / "out" / "out.h5"
+    fastmri_file(path)
+    scan = formats.read(path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=scan.kspace.nbytes - 1))
+    with pytest.raises(DataError, match=r"^out.h5 could not be written: no room on the disk$"):
+        formats.write(out, scan, magnitude(scan), source=path)
+    assert list(out.parent.iterdir()) == []
+
+
 def test_output_below_a_file_is_refused(tmp_path, fastmri_file):
     path = tmp_path / "in.h5"
     fastmri_file(path)
@@ -373,7 +385,9 @@ def test_truncated(tmp_path, fastmri_file, n_bytes):
     path = tmp_path / "short.h5"
     fastmri_file(path)
     path.write_bytes(path.read_bytes()[:n_bytes])
-    with pytest.raises(DataError, match=r"^short.h5 cannot be read .*truncated.*expected a complete HDF5 file") as caught:
+    with pytest.raises(
+        DataError, match=r"^short.h5 cannot be read .*truncated.*expected a complete HDF5 file"
+    ) as caught:
         formats.read(path)
     assert str(tmp_path) not in str(caught.value)
 
