@@ -12,6 +12,8 @@ from typing import Annotated, Any
 import typer
 
 from mrisim import __version__
+from mrisim.cli_cohort import cache_app, cohort_app
+from mrisim.cli_data import data_app
 from mrisim.errors import ConfigError, MrisimError, UsageError
 
 # Everything heavy is imported inside the commands: --help must answer at once.
@@ -23,6 +25,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=True,
 )
+
+app.add_typer(cohort_app, name="cohort")
+app.add_typer(cache_app, name="cache")
+app.add_typer(data_app, name="data")
 
 INTERRUPTED, ITEMS_FAILED, CTRL_C = 6, 5, 130
 DEFAULT_LEVEL = 3

@@ -38,6 +38,9 @@ def estimate_object(scan: Scan, *, device: str = "cpu") -> ObjectModel:
     DataError
         If data or maps are not finite, or maps cannot be estimated.
 
+    The relative error of a slice is ||P(y - E x)|| / ||y|| less, in quadrature, the share that noise of the scan's
+    covariance explains.
+
     Limits
     ------
     One object for the whole scan: what moved or decayed while it was measured is in x as an artifact.
@@ -63,7 +66,7 @@ def estimate_object(scan: Scan, *, device: str = "cpu") -> ObjectModel:
             image[index], error = _fit(kspace, csm[index], scan)
         except DataError as failure:
             raise DataError(f"object model of slice {slice_id}: {failure}") from None
-        errors.append(error)
+        errors.append(_without_noise(error, kspace, scan))
     return ObjectModel(image, csm, tuple(errors), origin, shading_moves)
 
 
@@ -77,6 +80,18 @@ def _fit(kspace: Array, csm: Array, scan: Scan) -> tuple[Array, float]:
         unit_image, error = solve("sense", kspace, maps, scan.sampled, *DEFAULTS["sense"])
     seen = xp.any(maps != 0, axis=0)
     return xp.where(seen, unit_image / xp.where(seen, norm, 1), 0).astype(np.complex64), error
+
+
+def _without_noise(error: float, kspace: Array, scan: Scan) -> float:
+    """Return the model error less the share of it that measured noise explains, where the noise is known.
+
+    One image cannot follow the independent noise of C coils: 1 - 1/C of the noise energy stays in the residual.
+    """
+    energy = float(array_module(kspace).linalg.norm(kspace)) ** 2
+    if scan.noise_covariance is None or energy == 0:
+        return error
+    noise = float(np.trace(scan.noise_covariance).real) * int(scan.sampled.sum()) * (1 - 1 / scan.n_coils)
+    return float(np.sqrt(max(error**2 - noise / energy, 0.0)))
 
 
 def _relative_error(kspace: Array, csm: Array, image: Array, sampled: np.ndarray) -> float:

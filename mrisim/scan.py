@@ -59,6 +59,8 @@ class Reference:
     """(slice, readout, phase_encode), bool."""
     sampled: np.ndarray
     """(readout, phase_encode), bool: what the scanner acquired; simulated undersampling does not change its timing."""
+    air_covariance: np.ndarray | None = None
+    """(coil, coil): noise covariance seen in the air corners of a readout-oversampled image; None where there are none."""
 
 
 @dataclass(frozen=True)

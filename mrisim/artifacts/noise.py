@@ -42,6 +42,8 @@ class NoiseLatents:
     """(coil, coil) complex: L for s = 1, so that tr(L L^H) / (2 C) = 1."""
     signal_rms: float
     """A, the unit of the signal-to-noise ratio."""
+    covariance_origin: str
+    """"parameter", "scan" (measured or simulated with it), "air" (corners of the oversampled image), or "white"."""
 
 
 class Noise(ArtifactSpec):
@@ -58,7 +60,7 @@ class Noise(ArtifactSpec):
         default=None,
         ge=0,
         lt=1,
-        description="Correlation rho^|i-j| of coils i and j; none = the scan's own covariance, else uncorrelated.",
+        description="Correlation rho^|i-j| of coils; none = the scan's covariance, else that of its air, else white.",
     )
 
     stage: ClassVar[Stage] = Stage.NOISE
@@ -69,13 +71,13 @@ class Noise(ArtifactSpec):
 
     def draw(self, scan: Scan, *, rng: np.random.Generator) -> NoiseLatents:
         """Draw the key; the factor follows from the scan."""
-        covariance = self._unit_covariance(scan)
+        covariance, origin = self._unit_covariance(scan)
         try:
             factor = np.linalg.cholesky(covariance)
         except np.linalg.LinAlgError:
             raise ConfigError("noise covariance is not positive definite; expected one that is") from None
         key = rng.integers(0, 2**32, size=2, dtype=np.uint32)
-        return NoiseLatents(key=key, unit_factor=factor, signal_rms=reference_of(scan).signal_rms)
+        return NoiseLatents(key, factor, reference_of(scan).signal_rms, origin)
 
     def apply(self, scan: Scan, latents: NoiseLatents) -> Scan:
         """Add L w to the acquired samples; the others stay as they are."""
@@ -85,16 +87,18 @@ class Noise(ArtifactSpec):
             add_correlated_noise(coils, factor, latents.key, scan.sampled)
         return replace(scan, kspace=kspace)
 
-    def _unit_covariance(self, scan: Scan) -> np.ndarray:
-        n_coils = scan.n_coils
+    def _unit_covariance(self, scan: Scan) -> tuple[np.ndarray, str]:
+        n_coils, air = scan.n_coils, reference_of(scan).air_covariance
         if self.coil_correlation is not None:
             distance = np.abs(np.subtract.outer(np.arange(n_coils), np.arange(n_coils)))
-            covariance = self.coil_correlation**distance + 0j
+            covariance, origin = self.coil_correlation**distance + 0j, "parameter"
         elif scan.noise_covariance is not None:
-            covariance = np.asarray(scan.noise_covariance, complex)
+            covariance, origin = np.asarray(scan.noise_covariance, complex), "scan"
+        elif air is not None:
+            covariance, origin = air, "air"
         else:
-            covariance = np.eye(n_coils, dtype=complex)
-        return covariance * (2 * n_coils / np.trace(covariance).real)
+            covariance, origin = np.eye(n_coils, dtype=complex), "white"
+        return covariance * (2 * n_coils / np.trace(covariance).real), origin
 
     @classmethod
     def oracle(cls, device: str) -> tuple[Check, ...]:
@@ -104,7 +108,7 @@ class Noise(ArtifactSpec):
             level = np.full((1, n_coils, 128, 126), 3 / sqrt(n_coils), np.complex64)  # RSS A = 3 everywhere
             for amplitude, law in ((0.0, "background mean"), (3.0, "E[M^2] - A^2")):
                 scan = Scan(to_device(centred_fft(level * (amplitude / 3)), device), Acquisition(fov_mm=(200, 200)))
-                latents = NoiseLatents(np.array([1, 2], np.uint32), sqrt(2) * np.eye(n_coils, dtype=complex), 1.0)
+                latents = NoiseLatents(np.array([1, 2], np.uint32), sqrt(2) * np.eye(n_coils, dtype=complex), 1.0, "white")
                 noisy = rss(to_device(centred_ifft(cls(snr=1 / sigma).apply(scan, latents).kspace), "cpu"))
                 chi_mean = sigma * sqrt(2) * gamma(n_coils + 0.5) / gamma(n_coils)
                 if amplitude == 0:

@@ -200,7 +200,7 @@ def test_a_poor_fit_of_the_object_model_is_said(monkeypatch):
     noisy = replace(scan, kspace=scan.kspace + np.random.default_rng(0).normal(size=scan.kspace.shape).astype(np.complex64))
     result = corrupt(noisy, [Motion(rms=1.0)])
     assert result.object_model.relative_error[0] > 0.10
-    assert "object model fits the k-space to" in result.notes[0]
+    assert "object model misses" in result.notes[0]
     assert corrupt(noisy, [Noise(snr=5)]).object_model is None
 
     def no_model(*args, **kwargs):

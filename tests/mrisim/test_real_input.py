@@ -68,7 +68,7 @@ def test_noise_has_the_variance_that_barts_has(tmp_path: Path) -> None:
 
     variance, shape = 0.3, (1, 4, 64, 50)
     zeros = Scan(np.zeros(shape, np.complex64), Acquisition(fov_mm=(64, 50)))
-    latents = NoiseLatents(np.array([5, 6], np.uint32), np.sqrt(2) * np.eye(4, dtype=complex), 1.0)
+    latents = NoiseLatents(np.array([5, 6], np.uint32), np.sqrt(2) * np.eye(4, dtype=complex), 1.0, "white")
     ours = Noise(snr=float(1 / np.sqrt(variance / 2))).apply(zeros, latents).kspace
     bart.write(tmp_path / "zeros.cfl", zeros, np.zeros((1, 64, 50), np.float32), source=None, name="rss")
     subprocess.run(f"bart noise -s 3 -n {variance} zeros noisy".split(), cwd=tmp_path, check=True)

@@ -1,5 +1,6 @@
 """Noise: covariance, the Rician and chi laws, correlated coils, and what the noise must not depend on."""
 
+from dataclasses import replace
 from math import gamma, pi, sqrt
 
 import numpy as np
@@ -8,7 +9,9 @@ from scipy import stats
 
 from mrisim.artifacts.noise import Noise
 from mrisim.errors import ConfigError
+from mrisim.fourier import centred_fft
 from mrisim.quality import rss
+from mrisim.reference import reference_of
 from mrisim.scan import Acquisition, Scan
 from mrisim.seeding import stream
 from mrisim.testing import dft_matrix
@@ -166,3 +169,26 @@ def test_a_covariance_that_is_none_is_refused():
 def test_impossible_parameters_are_refused(parameters):
     with pytest.raises(ValueError, match=next(iter(parameters))):
         Noise(**parameters)
+
+
+def test_without_a_noise_scan_the_coils_are_correlated_as_the_air_of_the_oversampled_image():
+    """fastMRI brings no noise scan, but its readout reaches beyond the object: the corners hold noise alone."""
+    rng = np.random.default_rng(8)
+    n_coils, shape = 3, (96, 40)
+    mixing = np.array([[1, 0, 0], [0.6j, 0.8, 0], [-0.3, 0.2, 0.9]])
+    white = (rng.normal(size=(n_coils, *shape)) + 1j * rng.normal(size=(n_coils, *shape))) / np.sqrt(2)
+    image = np.zeros((n_coils, *shape), complex)
+    image[:, 30:66, 8:32] = 50 * np.array([1, 1j, -1])[:, None, None]
+    noisy = centred_fft(image + 0.5 * np.tensordot(mixing, white, axes=1)).astype(np.complex64)
+    sampled = np.ones(shape, bool)
+    sampled[:, :4] = False
+    kspace = np.where(sampled, noisy, 0)[None]
+    measured = Scan(kspace, Acquisition(fov_mm=(200, 100), readout_oversampling=2.0), sampled=sampled)
+    latents = Noise(snr=10).draw(measured, rng=rng)
+    expected = mixing @ mixing.conj().T
+    got = latents.unit_factor @ latents.unit_factor.conj().T
+    assert latents.covariance_origin == "air"
+    np.testing.assert_allclose(got, expected * 2 * n_coils / np.trace(expected).real, atol=0.35)
+    assert reference_of(measured).air_covariance.trace().real == pytest.approx(0.25 * expected.trace().real, rel=0.25)
+    plain = replace(measured, acquisition=Acquisition(fov_mm=(200, 100)))
+    assert Noise(snr=10).draw(plain, rng=rng).covariance_origin == "white"
