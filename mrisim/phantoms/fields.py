@@ -1,6 +1,6 @@
 """Smooth fields through a whole volume: off-resonance and image phase; and what off-resonance does along the readout.
 
-A field is a sum of plane waves in scanner millimetres, so that all slices of a subject, at any raster, see the same one.
+A field is a sum of plane waves in scanner millimetres: all slices of a subject, at any raster, see the same one.
 """
 
 from __future__ import annotations
@@ -59,18 +59,18 @@ def draw_field(
 
 
 def displaced_along_rows(signal: FloatArray, shift_rows: FloatArray) -> FloatArray:
-    """Move each sample along the first axis by its own shift; signal piles up and thins out, none is lost.
+    """Move each sample along the rows axis by its own shift; signal piles up and thins out, none is lost.
 
-    Cause: the readout gradient encodes frequency, so an off-resonance of f Hz is read as a place f / (Hz per pixel) away.
+    Cause: the readout gradient encodes frequency; an off-resonance of f Hz is read as a place f / (Hz per pixel) away.
 
     Parameters
     ----------
-    signal : (rows, columns), real.
+    signal : (..., rows, columns), real; leading axes share the shifts.
     shift_rows : (rows, columns), in samples of this raster; positive moves to higher rows.
 
     Returns
     -------
-    array (rows, columns)
+    array (..., rows, columns)
         Each column keeps its sum exactly, up to rounding; what leaves at one end enters at the other, as in k-space.
 
     Limits
@@ -82,7 +82,7 @@ def displaced_along_rows(signal: FloatArray, shift_rows: FloatArray) -> FloatArr
     ----------
     Jezzard & Balaban 1995, 10.1002/mrm.1910340111 (displacement by off-resonance).
     """
-    n_rows, n_columns = signal.shape
+    n_rows, n_columns = signal.shape[-2:]
     target = np.arange(n_rows)[:, None] + shift_rows
     low = np.floor(target).astype(np.intp)
     t = target - low
@@ -93,8 +93,10 @@ def displaced_along_rows(signal: FloatArray, shift_rows: FloatArray) -> FloatArr
         (t - 1) * t * t / 2,
     )
     columns = np.arange(n_columns)
-    moved = np.zeros(signal.size)
+    planes = signal.reshape(-1, n_rows, n_columns)
+    moved = np.zeros((len(planes), n_rows * n_columns))
     for tap, weight in enumerate(weights, start=-1):
-        place = (low + tap) % n_rows * n_columns + columns
-        moved += np.bincount(place.ravel(), (signal * weight).ravel(), minlength=signal.size)
+        place = ((low + tap) % n_rows * n_columns + columns).ravel()
+        for plane, total in zip(planes, moved, strict=True):
+            total += np.bincount(place, (plane * weight).ravel(), minlength=total.size)
     return moved.reshape(signal.shape)

@@ -181,7 +181,7 @@ def render_slice(
         raise ValueError(f"plane is {plane!r}; expected 'sagittal' or 'coronal'")
     if contrast not in PROTOCOLS:
         raise ValueError(f"contrast is {contrast!r}; expected one of {', '.join(PROTOCOLS)}")
-    weights = _signal_weights(subject, field_strength_t, contrast)
+    weights = signal_weights(subject, field_strength_t, contrast)
     canvas = Canvas(
         TISSUES,
         subject.deformation,
@@ -250,7 +250,7 @@ def _visibility(lesion: Lesion) -> tuple[float, float]:
     return 0.4, 25.0
 
 
-def _signal_weights(subject: Subject, field_strength_t: float, contrast: Contrast) -> FloatArray:
+def signal_weights(subject: Subject, field_strength_t: float, contrast: Contrast) -> FloatArray:
     """Signal of pure tissues, (2, n_tissues): water and fat pool."""
     base = _reference_values(field_strength_t)
     protocol = PROTOCOLS[contrast]
