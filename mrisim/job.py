@@ -205,7 +205,7 @@ def output_stem(out: Path, item: Item, label: str, file_format: str) -> Path:
     """Return the path of an item's outputs without ending; NIfTI follows the naming of BIDS derivatives."""
     stem = out / item.item_id
     if file_format == "nifti":
-        from mrisim.formats.images import derivative_name
+        from mrisim.formats.bids import derivative_name
 
         return stem.with_name(derivative_name(stem.name, label).removesuffix(".nii.gz"))
     return stem

@@ -8,12 +8,7 @@ Errors name the file, never its folder. The libraries are imported when a file o
 
 from __future__ import annotations
 
-import gzip
-import os
-import re
-import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -21,82 +16,20 @@ from types import ModuleType
 import numpy as np
 
 from mrisim.errors import ConfigError, DataError
-from mrisim.files import PARTIAL, written_whole
+from mrisim.formats.guards import reading, selected, writing
+from mrisim.formats.inputs import SUFFIXES, input_files, item_id
+from mrisim.formats.signature import FORMAT_NAMES, detect, dicom_files, is_bart
 from mrisim.fourier import resize_centred
 from mrisim.quality import rss
 from mrisim.scan import Scan, coil_images
 
-FORMAT_NAMES = ("fastmri", "ismrmrd", "bart", "nifti", "dicom", "png")
+__all__ = [
+    "FORMAT_NAMES", "OUTPUT_SUFFIX", "SUFFIXES",
+    "convert", "corrupt_slices", "detect", "dicom_files", "input_files", "is_bart", "item_id",
+    "read", "reading", "selected", "write", "writing",
+]  # fmt: skip
+
 OUTPUT_SUFFIX = {"fastmri": ".h5", "ismrmrd": ".h5", "bart": ".cfl", "nifti": ".nii.gz", "dicom": ".dcm", "png": ".png"}
-SUFFIXES = (".nii.gz", ".nii", ".h5", ".hdf5", ".mrd", ".cfl", ".hdr", ".dcm", ".ima", ".png")
-"""Name endings that `item_id` removes, and that make a file of a folder an input even where its content is broken."""
-
-_EXPECTED = "expected fastMRI or ISMRMRD HDF5, BART cfl/hdr, NIfTI, DICOM or PNG"
-
-
-def detect(path: Path | str) -> str:
-    """Return the format of a file or of a DICOM folder, from its content: one of `FORMAT_NAMES`.
-
-    Raises
-    ------
-    DataError
-        If the file is missing, empty, or of no known type.
-    """
-    path = Path(path)
-    if path.is_dir():
-        if dicom_files(path):
-            return "dicom"
-        raise DataError(f"{path.name} is a folder without DICOM files; {_EXPECTED}")
-    if is_bart(path):
-        return "bart"
-    if not path.exists():
-        raise DataError(f"{path.name} does not exist; {_EXPECTED}")
-    head = _first_bytes(path)
-    if not head:
-        raise DataError(f"{path.name} is empty (0 bytes); {_EXPECTED}")
-    if head.startswith(b"\x89PNG\r\n\x1a\n"):
-        return "png"
-    if head[128:132] == b"DICM":
-        return "dicom"
-    if head[344:348] == b"n+1\0" or head[4:8] == b"n+2\0":
-        return "nifti"
-    from mrisim.formats import ismrmrd
-
-    if ismrmrd.is_hdf5(path):
-        return ismrmrd.detect_layout(path)
-    if path.suffix == ".cfl":
-        raise DataError(f"{path.name} has no {path.stem}.hdr of BART beside it; expected the pair")
-    raise DataError(f"{path.name} starts with the bytes {head[:4].hex(' ')}; {_EXPECTED}")
-
-
-def _first_bytes(path: Path, n_bytes: int = 352) -> bytes:
-    with reading(path, "a readable file"), path.open("rb") as file:
-        head = file.read(n_bytes)
-    if head[:2] == b"\x1f\x8b":
-        with reading(path, "a complete gzip file (.nii.gz)"), gzip.open(path) as unpacked:
-            return unpacked.read(n_bytes)
-    return head
-
-
-def is_bart(path: Path) -> bool:
-    """Return whether a path - x, x.cfl or x.hdr - names a BART pair, from the first line of x.hdr."""
-    from mrisim.formats import bart
-
-    header = bart.base_path(path).with_name(bart.base_path(path).name + ".hdr")
-    if not header.is_file() or (path.is_file() and path.suffix not in (".cfl", ".hdr")):
-        return False
-    with reading(header, "a readable file"), header.open("rb") as file:
-        return file.read(12) == b"# Dimensions"
-
-
-def dicom_files(folder: Path) -> list[Path]:
-    """Return the DICOM files that lie directly in a folder, by name."""
-    return [path for path in sorted(folder.iterdir()) if path.is_file() and _is_dicom(path)]
-
-
-def _is_dicom(path: Path) -> bool:
-    with reading(path, "a readable file"), path.open("rb") as file:
-        return file.read(132)[128:] == b"DICM"
 
 
 def read(
@@ -271,121 +204,3 @@ def convert(source: Path | str, target: Path | str) -> list[str]:
     write(target, scan, image, layout=layout, clean_reconstruction=image)
     kspace = f"{scan.acquisition.kspace_origin} k-space {scan.kspace.shape}"
     return [f"{Path(source).name} -> {target.name}: {layout}, {kspace}", *scan.acquisition.notes]
-
-
-def input_files(path: Path | str) -> list[Path]:
-    """Return the inputs that a path stands for, sorted: itself, or all that lie below a folder.
-
-    A folder with DICOM files is one input (one series a folder); a BART pair is its ``.cfl``. Files of a known name
-    ending are inputs even if their content is broken, so that they are reported; hidden and ``.part`` files are not.
-
-    Raises
-    ------
-    DataError
-        If the path does not exist, or nothing below it is an input.
-    """
-    path = Path(path)
-    if not path.is_dir():
-        if not path.exists() and not is_bart(path):
-            raise DataError(f"{path.name} does not exist; {_EXPECTED}")
-        return [path]
-    found: list[Path] = []
-    for folder, subfolders, names in os.walk(path):
-        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
-        here = Path(folder)
-        files = [here / name for name in sorted(names) if not name.startswith(".") and not name.endswith(PARTIAL)]
-        series = [file for file in files if _is_dicom(file)]
-        if series:
-            found.append(here)
-        found += [file for file in files if file not in series and _is_input(file)]
-    if not found:
-        raise DataError(f"{path.name} is a folder without any input; {_EXPECTED}")
-    return sorted(found)
-
-
-def _is_input(path: Path) -> bool:
-    if path.suffix == ".hdr":
-        return not path.with_suffix(".cfl").exists() and is_bart(path)
-    if path.name.lower().endswith(SUFFIXES):
-        return True
-    try:
-        return detect(path) != "bart"
-    except DataError:
-        return False
-
-
-def item_id(path: Path | str, root: Path | str) -> str:
-    """Return the identity of an input: its POSIX path relative to the root, without suffix; a single file: its stem."""
-    path, root = Path(path), Path(root)
-    relative = path.name if path == root or root.is_file() else path.relative_to(root).as_posix()
-    if path.is_dir():
-        return relative
-    suffix = next((suffix for suffix in SUFFIXES if relative.lower().endswith(suffix)), "")
-    return relative[: len(relative) - len(suffix)]
-
-
-def selected(n_slices: int, slices: slice | Sequence[int] | None) -> list[int]:
-    """Return the indices that `slices` selects of `n_slices`.
-
-    Raises
-    ------
-    ConfigError
-        If it selects nothing, or a slice that does not exist.
-    """
-    every = range(n_slices)
-    if slices is None:
-        return list(every)
-    chosen = list(every[slices]) if isinstance(slices, slice) else [int(index) for index in slices]
-    if not chosen or any(index not in every for index in chosen):
-        raise ConfigError(f"slices is {_slices_text(slices)}; expected some of the slices 0 to {n_slices - 1}")
-    return chosen
-
-
-def _slices_text(slices: slice | Sequence[int]) -> str:
-    if isinstance(slices, slice):
-        return ":".join("" if part is None else str(part) for part in (slices.start, slices.stop))
-    return str(list(slices))
-
-
-@contextmanager
-def reading(path: Path, expected: str) -> Iterator[None]:
-    """Turn any error of a reading library (they raise many types) into one line that names the file, not its folder."""
-    try:
-        yield
-    except (DataError, ConfigError):
-        raise
-    except Exception as error:
-        text = " ".join(str(error).split()).replace(str(path), path.name)
-        text = re.sub(r"(?:/[^/\s'\"]+)+/", "", text)[:160]
-        raise DataError(f"{path.name} cannot be read ({type(error).__name__}: {text}); expected {expected}") from None
-
-
-@contextmanager
-def writing(path: Path, n_bytes: int = 0) -> Iterator[Path]:
-    """Give a temporary name for a file that appears under its own once it is complete (`mrisim.files.written_whole`).
-
-    Parameters
-    ----------
-    path : Path
-    n_bytes : int
-        About what will be written: refused at once if the disk has less, since HDF5 cannot end cleanly on a full one.
-
-    Raises
-    ------
-    DataError
-        For any error of the disk, those that HDF5 reports without an error number too.
-    """
-    no_room = f"{path.name} could not be written: no room on the disk"
-    try:
-        with written_whole(path) as part:
-            if shutil.disk_usage(path.parent).free < n_bytes:
-                raise DataError(no_room)
-            yield part
-    except (OSError, RuntimeError) as error:
-        # HDF5 passes the disk's own message on, without its number
-        if any(message in str(error) for message in ("No space left", "File too large", "quota exceeded")):
-            raise DataError(no_room) from None
-        if isinstance(error, RuntimeError):
-            raise
-        reason = os.strerror(error.errno) if error.errno else "the library failed"
-        raise DataError(f"{path.name} could not be written ({reason}); expected a writable folder") from None

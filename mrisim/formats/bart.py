@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from mrisim.errors import DataError
-from mrisim.formats import reading, selected, writing
+from mrisim.formats.guards import reading, selected, writing
 from mrisim.fourier import centred_fft, centred_ifft
 from mrisim.scan import Acquisition, Scan
 

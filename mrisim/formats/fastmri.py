@@ -14,41 +14,31 @@ Zbontar et al. 2018, arXiv:1811.08839; Tibrewala et al. 2023, arXiv:2304.09254 (
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from mrisim.errors import DataError
-from mrisim.formats import reading, selected, writing
-from mrisim.formats.ismrmrd import Header, header_xml, open_hdf5, parse_header, unstated
+from mrisim.formats.fastmri_layout import (
+    SLICES_ATTRIBUTE,
+    KspaceLayout,
+    file_axes,
+    kspace_layout,
+    read_slices,
+    slice_axis,
+)
+from mrisim.formats.guards import reading, selected, writing
+from mrisim.formats.hdf5 import open_hdf5, text_attribute
+from mrisim.formats.header import Header, header_xml, parse_header, unstated
 from mrisim.quality import rss
 from mrisim.scan import Acquisition, Scan, coil_images
 
 TARGETS = ("reconstruction_rss", "reconstruction_esc")
 CSM, PSI = "sensitivity_maps", "noise_covariance"
-ACQUISITION_ATTRIBUTE, SLICES_ATTRIBUTE = "mrisim_acquisition", "mrisim_slice_ids"
-"""Root attributes of our own files: what the header cannot hold, and which slices of the volume are in the file."""
-
-
-@dataclass(frozen=True)
-class _Layout:
-    """How the axes of `kspace` in the file map to (slice, coil, readout, phase_encode)."""
-
-    n_slices: int
-    n_coils: int
-    matrix: tuple[int, int]
-    """(readout, phase_encode) of the Scan, padding included."""
-    averaged: bool
-    """A leading axis of averages."""
-    has_coils: bool
-    coils_first: bool
-    phase_encode_first: bool
-    first_column: int
-    """Where the first column of the file lies in the Scan: more than 0 where the file leaves the padding out."""
-    n_columns: int
-    """Phase-encode columns in the file."""
+ACQUISITION_ATTRIBUTE = "mrisim_acquisition"
+"""Root attribute of our own files: what the header cannot hold."""
 
 
 def read(path: Path, *, slices: slice | list[int] | None = None) -> Scan:
@@ -76,9 +66,9 @@ def read(path: Path, *, slices: slice | list[int] | None = None) -> Scan:
     """
     with open_hdf5(path) as file, reading(path, "a fastMRI HDF5 file"):
         header = _header(file, path.name)
-        layout, notes = _layout(file, header, path.name)
+        layout, notes = kspace_layout(file, header, path.name)
         chosen = selected(layout.n_slices, slices)
-        kspace = _read_slices(file["kspace"], layout, chosen)
+        kspace = read_slices(file["kspace"], layout, chosen)
         sampled = _sampled(file, header, layout, kspace, notes, path.name)
         kspace = np.where(sampled, kspace, np.zeros((), kspace.dtype))
         ids = np.asarray(file.attrs.get(SLICES_ATTRIBUTE, np.arange(layout.n_slices)), int)
@@ -101,116 +91,9 @@ def _header(file: Any, name: str) -> Header:
     return parse_header(file["ismrmrd_header"][()], name) if "ismrmrd_header" in file else Header()
 
 
-def _layout(file: Any, header: Header, name: str) -> tuple[_Layout, list[str]]:
-    import h5py
-
-    kspace, notes = file["kspace"], list[str]()
-    shape = tuple(kspace.shape) if isinstance(kspace, h5py.Dataset) else ()
-    if len(shape) not in (3, 4, 5) or 0 in shape or kspace.dtype.kind != "c":
-        found = f"shape {shape} and dtype {kspace.dtype}" if shape else "no array"
-        raise DataError(f"`kspace` of {name} has {found}; expected complex (slice, [coil,] readout, phase_encode)")
-    contrast = _text(file.attrs.get("acquisition", ""))
-    if "DIFF" in contrast.upper() or "DWI" in contrast.upper() or (len(shape) == 5 and "coil_sens_maps" in file):
-        raise DataError(
-            f"{name} is a diffusion-weighted EPI scan ({contrast or 'maps'}), which needs regridding; expected T2"
-        )
-    averaged, has_coils = len(shape) == 5, len(shape) > 3
-    rows, columns = shape[-2:]
-    encoded = header.encoded_matrix
-    swapped = encoded is not None and columns == encoded[0] != rows and rows <= encoded[0]
-    if swapped and not averaged:
-        rows, columns = columns, rows
-        notes.append("phase encoding is stored as the first axis (not as published); it is read as the last")
-    leading = shape[1:3] if averaged else shape[:2]
-    channels = header.n_receiver_channels
-    coils_first = (
-        has_coils
-        and channels is not None
-        and leading[0] == channels != leading[1]
-        and _n_header_slices(header) == leading[1]
-    )
-    if coils_first:
-        notes.append("coils are stored before slices (not as published); they are read as the second axis")
-    n_slices, n_coils = (leading[1], leading[0]) if coils_first else leading
-    if SLICES_ATTRIBUTE not in file.attrs and "slice" in header.limits and _n_header_slices(header) != n_slices:
-        notes.append(f"the header states {_n_header_slices(header)} slices, the file has {n_slices}")
-    first, n_padded = _padding(header, columns, averaged, notes)
-    return _Layout(
-        n_slices=n_slices,
-        n_coils=n_coils if has_coils else 1,
-        matrix=(rows, n_padded),
-        averaged=averaged,
-        has_coils=has_coils,
-        coils_first=coils_first,
-        phase_encode_first=swapped and not averaged,
-        first_column=first,
-        n_columns=columns,
-    ), notes
-
-
-def _n_header_slices(header: Header) -> int:
-    return header.limits["slice"][1] + 1 if "slice" in header.limits else 1
-
-
-def _padding(header: Header, columns: int, averaged: bool, notes: list[str]) -> tuple[int, int]:
-    """Return where the file's columns start in the padded matrix, and its width.
-
-    Only prostate files leave the padding out; their own reconstruction pads to the readout matrix (square pixels).
-    """
-    limits = header.limits.get("kspace_encoding_step_1")
-    if not averaged or limits is None or header.encoded_matrix is None or columns != limits[1] + 1:
-        return 0, columns
-    n_padded = max(header.encoded_matrix[0], columns)
-    first = n_padded // 2 - limits[2]
-    if first < 0 or first + columns > n_padded:
-        notes.append(f"the header's centre {limits[2]} does not fit {columns} columns in {n_padded}; nothing is padded")
-        return 0, columns
-    return first, n_padded
-
-
-def _read_slices(kspace: Any, layout: _Layout, chosen: list[int]) -> np.ndarray:
-    shape = (len(chosen), layout.n_coils, *layout.matrix)
-    result = np.zeros(shape, kspace.dtype.newbyteorder("="))
-    columns = slice(layout.first_column, layout.first_column + layout.n_columns)
-    failures = []
-    for position, index in enumerate(chosen):
-        try:
-            block = kspace[_slice_index(layout, index)]
-        except OSError as error:
-            failures.append(error)
-            result[position] = np.nan
-            continue
-        result[position, :, :, columns] = _scan_axes(block, layout)
-    if len(failures) == len(chosen):
-        raise failures[0]
-    return result
-
-
-def _slice_index(layout: _Layout, index: int) -> tuple[slice | int, ...]:
-    """Return what selects one slice of `kspace` in the file."""
-    return (*[slice(None)] * _slice_axis(layout), index)
-
-
-def _slice_axis(layout: _Layout) -> int:
-    return int(layout.averaged) + int(layout.coils_first)
-
-
-def _scan_axes(block: np.ndarray, layout: _Layout) -> np.ndarray:
-    """Return one slice as (coil, readout, phase_encode), averages merged."""
-    if layout.averaged:
-        block = _merge_averages(block)
-    block = block if layout.has_coils else block[None]
-    return block.swapaxes(-1, -2) if layout.phase_encode_first else block
-
-
-def _merge_averages(block: np.ndarray) -> np.ndarray:
-    """Return the mean of each line over the averages that have it: (average, coil, readout, phase_encode) -> one."""
-    acquired = block.any(axis=(1, 2))
-    n_averages = np.maximum(acquired.sum(axis=0), 1).astype(block.real.dtype)
-    return block.sum(axis=0, dtype=block.dtype) / n_averages
-
-
-def _sampled(file: Any, header: Header, layout: _Layout, kspace: np.ndarray, notes: list[str], name: str) -> np.ndarray:
+def _sampled(
+    file: Any, header: Header, layout: KspaceLayout, kspace: np.ndarray, notes: list[str], name: str
+) -> np.ndarray:
     """Return (readout, phase_encode): acquired, as the header, the mask and the data say."""
     n_columns = layout.matrix[1]
     has_signal = kspace.any(axis=(0, 1, 2))
@@ -242,9 +125,9 @@ def _sampled(file: Any, header: Header, layout: _Layout, kspace: np.ndarray, not
     return np.broadcast_to(acquired & padded, layout.matrix).copy()
 
 
-def _acquisition(file: Any, header: Header, layout: _Layout, notes: list[str], name: str) -> Acquisition:
+def _acquisition(file: Any, header: Header, layout: KspaceLayout, notes: list[str], name: str) -> Acquisition:
     if ACQUISITION_ATTRIBUTE in file.attrs:
-        return _own_acquisition(_text(file.attrs[ACQUISITION_ATTRIBUTE]), notes, name)
+        return _own_acquisition(text_attribute(file, ACQUISITION_ATTRIBUTE), notes, name)
     known: dict[str, Any] = dict(header.timing)
     n_readout, n_columns = layout.matrix
     if header.encoded_matrix is not None and header.encoded_fov_mm is not None:
@@ -272,8 +155,8 @@ def _acquisition(file: Any, header: Header, layout: _Layout, notes: list[str], n
     known.setdefault("fov_mm", (float(n_readout), float(n_columns)))
     return Acquisition(
         **known,
-        contrast=_text(file.attrs.get("acquisition", "")),
-        patient_id=_text(file.attrs.get("patient_id", "")),
+        contrast=text_attribute(file, "acquisition"),
+        patient_id=text_attribute(file, "patient_id"),
         kspace_origin="measured" if layout.has_coils else "emulated-singlecoil",
         assumed=assumed,
         notes=tuple(notes),
@@ -291,20 +174,13 @@ def _own_acquisition(text: str, notes: list[str], name: str) -> Acquisition:
     return replace(stored, notes=(*stored.notes, *(note for note in notes if note not in stored.notes)))
 
 
-def _maps(file: Any, layout: _Layout, chosen: list[int]) -> np.ndarray | None:
+def _maps(file: Any, layout: KspaceLayout, chosen: list[int]) -> np.ndarray | None:
     if CSM not in file:
         return None
     expected = (layout.n_slices, layout.n_coils, *layout.matrix)
     if file[CSM].shape != expected:
         raise DataError(f"`{CSM}` has shape {file[CSM].shape}; expected {expected} as the k-space")
     return np.stack([file[CSM][index] for index in chosen])
-
-
-def _text(value: Any) -> str:
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
-
-
-# ---------------------------------------------------------------- writing
 
 
 def write(
@@ -384,19 +260,19 @@ def _mask(sampled: np.ndarray) -> np.ndarray:
 
 def _copy_with(file: Any, scan: Scan, source: Path) -> None:
     with open_hdf5(source) as original, reading(source, "a fastMRI HDF5 file"):
-        layout, _ = _layout(original, _header(original, source.name), source.name)
+        layout, _ = kspace_layout(original, _header(original, source.name), source.name)
         ids = np.asarray(original.attrs.get(SLICES_ATTRIBUTE, np.arange(layout.n_slices)), int).tolist()
         if scan.kspace.shape[1:] != (layout.n_coils, *layout.matrix) or not set(scan.slice_ids) <= set(ids):
             expected = (layout.n_slices, layout.n_coils, *layout.matrix)
             raise DataError(f"the scan is {scan.kspace.shape}; expected slices of {expected} as in {source.name}")
         positions = [ids.index(slice_id) for slice_id in scan.slice_ids]
-        before = _read_slices(original["kspace"], layout, positions)
+        before = read_slices(original["kspace"], layout, positions)
         blocks = [
-            _file_axes(original["kspace"], layout, position, plane, clean)
+            file_axes(original["kspace"], layout, position, plane, clean)
             for position, plane, clean in zip(positions, scan.kspace, before, strict=True)
         ]
         compression = original["kspace"].compression
-        file.create_dataset("kspace", data=np.stack(blocks, axis=_slice_axis(layout)), compression=compression)
+        file.create_dataset("kspace", data=np.stack(blocks, axis=slice_axis(layout)), compression=compression)
         for key in original:
             # An earlier corrupted image belongs to k-space that is no longer in the file.
             if key not in ("kspace", "mask", CSM, PSI) and not key.endswith("_corrupted"):
@@ -421,18 +297,3 @@ def _copy_slices(original: Any, file: Any, key: str, n_slices: int, positions: l
         return
     target = file.create_dataset(key, data=np.stack([item[i] for i in positions]))
     target.attrs.update(dict(item.attrs))
-
-
-def _file_axes(kspace: Any, layout: _Layout, position: int, plane: np.ndarray, clean: np.ndarray) -> np.ndarray:
-    """Return one slice of the scan in the axes of the file; lines that equal the clean ones keep the file's samples."""
-    columns = slice(layout.first_column, layout.first_column + layout.n_columns)
-    fresh, before = plane[:, :, columns], clean[:, :, columns]
-    if layout.averaged:
-        block = kspace[_slice_index(layout, position)]
-        changed = (fresh != before).any(axis=(0, 1))
-        replaced = block.any(axis=(1, 2)) & changed
-        # A line that a kind has added where no average had one would be lost; none does, padding and gaps stay empty.
-        return np.where(replaced[:, None, None, :], fresh[None], block).astype(block.dtype)
-    if layout.phase_encode_first:
-        fresh = fresh.swapaxes(-1, -2)
-    return (fresh if layout.has_coils else fresh[0]).astype(kspace.dtype)

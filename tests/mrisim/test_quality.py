@@ -27,7 +27,7 @@ def test_rss_neither_overflows_nor_vanishes(scale):
 def test_foreground_is_closed_filled_and_does_not_erode_at_the_edge():
     magnitude = np.zeros((2, 30, 41), np.float32)
     magnitude[0, :20, 5:35] = 1.0  # touches the edge
-    magnitude[0, 8:12, 15:20] = 0.02  # a dark hole inside
+    magnitude[0, 6:16, 12:22] = 0.02  # a dark hole inside, wider than the closing reaches
     magnitude[0, 3, 20] = 50.0  # one bright pixel does not move the threshold
     magnitude[1, 10:20, 10:20] = 0.2  # above a tenth of the 99th percentile of the volume
     magnitude[1, 25, 30] = 0.05  # below

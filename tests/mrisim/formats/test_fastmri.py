@@ -10,7 +10,7 @@ import pytest
 
 from mrisim import formats
 from mrisim.errors import ConfigError, DataError
-from mrisim.formats.ismrmrd import parse_header
+from mrisim.formats.header import parse_header
 from mrisim.scan import Acquisition, Scan
 
 

@@ -16,7 +16,7 @@ from pydicom.uid import MRImageStorage, generate_uid
 from mrisim import formats
 from mrisim.coils import simulated_csm
 from mrisim.errors import ConfigError, DataError
-from mrisim.formats import images
+from mrisim.formats import bids, images
 from mrisim.fourier import centred_fft, centred_ifft, resize_centred
 from mrisim.quality import nrmse, rss
 from mrisim.scan import coil_images
@@ -231,17 +231,17 @@ def test_truncated_nifti(tmp_path, n_bytes):
 
 
 def test_derivative_names():
-    assert images.derivative_name("sub-01_T1w", "motionL3seed7") == "sub-01_desc-motionL3seed7_T1w.nii.gz"
-    assert images.derivative_name("sub-01_ses-2_desc-preproc_T1w", "a") == "sub-01_ses-2_desc-preproca_T1w.nii.gz"
-    assert images.derivative_name("brain_t1", "a") == "brain_t1_desc-a.nii.gz"
+    assert bids.derivative_name("sub-01_T1w", "motionL3seed7") == "sub-01_desc-motionL3seed7_T1w.nii.gz"
+    assert bids.derivative_name("sub-01_ses-2_desc-preproc_T1w", "a") == "sub-01_ses-2_desc-preproca_T1w.nii.gz"
+    assert bids.derivative_name("brain_t1", "a") == "brain_t1_desc-a.nii.gz"
     with pytest.raises(ConfigError, match=r"description is 'motion-3'; expected letters and digits only"):
-        images.derivative_name("sub-01_T1w", "motion-3")
+        bids.derivative_name("sub-01_T1w", "motion-3")
 
 
 def test_derivative_metadata_has_what_bids_requires():
-    described = images.dataset_description()
+    described = bids.dataset_description()
     assert described["DatasetType"] == "derivative" and described["GeneratedBy"][0]["Name"] == "mrisim"
-    sidecar = images.derivative_sidecar("sub-01/anat/sub-01_T1w.nii.gz", "motion level 3", skull_stripped=False)
+    sidecar = bids.derivative_sidecar("sub-01/anat/sub-01_T1w.nii.gz", "motion level 3", skull_stripped=False)
     assert sidecar["SkullStripped"] is False and sidecar["Sources"] == ["bids:raw:sub-01/anat/sub-01_T1w.nii.gz"]
 
 

@@ -1,0 +1,64 @@
+"""Which files below a path are inputs, and the identity that each has in names and random streams."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from mrisim.errors import DataError
+from mrisim.files import PARTIAL
+from mrisim.formats.signature import EXPECTED, detect, is_bart, is_dicom
+
+SUFFIXES = (".nii.gz", ".nii", ".h5", ".hdf5", ".mrd", ".cfl", ".hdr", ".dcm", ".ima", ".png")
+"""Name endings that `item_id` removes, and that make a file of a folder an input even where its content is broken."""
+
+
+def input_files(path: Path | str) -> list[Path]:
+    """Return the inputs that a path stands for, sorted: itself, or all that lie below a folder.
+
+    A folder with DICOM files is one input (one series a folder); a BART pair is its ``.cfl``. Files of a known name
+    ending are inputs even if their content is broken, so that they are reported; hidden and ``.part`` files are not.
+
+    Raises
+    ------
+    DataError
+        If the path does not exist, or nothing below it is an input.
+    """
+    path = Path(path)
+    if not path.is_dir():
+        if not path.exists() and not is_bart(path):
+            raise DataError(f"{path.name} does not exist; {EXPECTED}")
+        return [path]
+    found: list[Path] = []
+    for folder, subfolders, names in os.walk(path):
+        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
+        here = Path(folder)
+        files = [here / name for name in sorted(names) if not name.startswith(".") and not name.endswith(PARTIAL)]
+        series = [file for file in files if is_dicom(file)]
+        if series:
+            found.append(here)
+        found += [file for file in files if file not in series and _is_input(file)]
+    if not found:
+        raise DataError(f"{path.name} is a folder without any input; {EXPECTED}")
+    return sorted(found)
+
+
+def _is_input(path: Path) -> bool:
+    if path.suffix == ".hdr":
+        return not path.with_suffix(".cfl").exists() and is_bart(path)
+    if path.name.lower().endswith(SUFFIXES):
+        return True
+    try:
+        return detect(path) != "bart"
+    except DataError:
+        return False
+
+
+def item_id(path: Path | str, root: Path | str) -> str:
+    """Return the identity of an input: its POSIX path relative to the root, without suffix; a single file: its stem."""
+    path, root = Path(path), Path(root)
+    relative = path.name if path == root or root.is_file() else path.relative_to(root).as_posix()
+    if path.is_dir():
+        return relative
+    suffix = next((suffix for suffix in SUFFIXES if relative.lower().endswith(suffix)), "")
+    return relative[: len(relative) - len(suffix)]

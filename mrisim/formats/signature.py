@@ -1,0 +1,76 @@
+"""What a file is, from its content: the first bytes, the keys of an HDF5 file, the header beside a BART file."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+from mrisim.errors import DataError
+from mrisim.formats.bart import base_path
+from mrisim.formats.guards import reading
+from mrisim.formats.hdf5 import detect_layout, is_hdf5
+
+FORMAT_NAMES = ("fastmri", "ismrmrd", "bart", "nifti", "dicom", "png")
+EXPECTED = "expected fastMRI or ISMRMRD HDF5, BART cfl/hdr, NIfTI, DICOM or PNG"
+
+
+def detect(path: Path | str) -> str:
+    """Return the format of a file or of a DICOM folder, from its content: one of `FORMAT_NAMES`.
+
+    Raises
+    ------
+    DataError
+        If the file is missing, empty, or of no known type.
+    """
+    path = Path(path)
+    if path.is_dir():
+        if dicom_files(path):
+            return "dicom"
+        raise DataError(f"{path.name} is a folder without DICOM files; {EXPECTED}")
+    if is_bart(path):
+        return "bart"
+    if not path.exists():
+        raise DataError(f"{path.name} does not exist; {EXPECTED}")
+    head = _first_bytes(path)
+    if not head:
+        raise DataError(f"{path.name} is empty (0 bytes); {EXPECTED}")
+    if head.startswith(b"\x89PNG\r\n\x1a\n"):
+        return "png"
+    if head[128:132] == b"DICM":
+        return "dicom"
+    if head[344:348] == b"n+1\0" or head[4:8] == b"n+2\0":
+        return "nifti"
+    if is_hdf5(path):
+        return detect_layout(path)
+    if path.suffix == ".cfl":
+        raise DataError(f"{path.name} has no {path.stem}.hdr of BART beside it; expected the pair")
+    raise DataError(f"{path.name} starts with the bytes {head[:4].hex(' ')}; {EXPECTED}")
+
+
+def _first_bytes(path: Path, n_bytes: int = 352) -> bytes:
+    with reading(path, "a readable file"), path.open("rb") as file:
+        head = file.read(n_bytes)
+    if head[:2] == b"\x1f\x8b":
+        with reading(path, "a complete gzip file (.nii.gz)"), gzip.open(path) as unpacked:
+            return unpacked.read(n_bytes)
+    return head
+
+
+def is_bart(path: Path) -> bool:
+    """Return whether a path - x, x.cfl or x.hdr - names a BART pair, from the first line of x.hdr."""
+    header = base_path(path).with_name(base_path(path).name + ".hdr")
+    if not header.is_file() or (path.is_file() and path.suffix not in (".cfl", ".hdr")):
+        return False
+    with reading(header, "a readable file"), header.open("rb") as file:
+        return file.read(12) == b"# Dimensions"
+
+
+def dicom_files(folder: Path) -> list[Path]:
+    """Return the DICOM files that lie directly in a folder, by name."""
+    return [path for path in sorted(folder.iterdir()) if path.is_file() and is_dicom(path)]
+
+
+def is_dicom(path: Path) -> bool:
+    """Return whether a file has the mark of DICOM after its preamble."""
+    with reading(path, "a readable file"), path.open("rb") as file:
+        return file.read(132)[128:] == b"DICM"

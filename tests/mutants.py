@@ -1,0 +1,323 @@
+"""Named mistakes that the tests must see: each is written into a copy of the package, and its mirrored tests must fail.
+
+    python tests/mutants.py                      every mutant, one after the other
+    python tests/mutants.py --kind ghosting      those of one kind or module
+    python tests/mutants.py --sample 1           so many of each
+    python tests/mutants.py --list
+
+Prints one line a mutant and a table; the exit code is 1 if any mutant survives, or if its old text is no longer there.
+
+The heavy libraries are imported once, and every mutant runs in a fork, so that it costs its tests and little more. A
+fork sees only its own copy of the package: it writes no bytecode, and a mutant of a compiled kernel gets a kernel cache
+of its own, so that nothing compiled from one text can run for another.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import re
+import shutil
+import sys
+import tempfile
+import time
+import traceback
+from dataclasses import dataclass
+from pathlib import Path
+
+TESTS = Path(__file__).resolve().parent
+ROOT = TESTS.parent
+TIMEOUT_S = 120
+BROKEN = 99
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One mistake: in `file` (below mrisim/), the one occurrence of `old` becomes `new`."""
+
+    file: str
+    old: str
+    new: str
+    name: str
+
+
+MIRRORED = {
+    "noise": "artifacts/test_noise.py",
+    "motion": "artifacts/test_motion.py",
+    "ghosting": "artifacts/test_ghosting.py",
+    "spikes": "artifacts/test_spikes.py",
+    "undersampling": "artifacts/test_undersampling.py",
+    "bias-field": "artifacts/test_bias_field.py",
+    "levels": "artifacts/test_levels.py",
+    "fourier": "test_fourier.py",
+    "rigid": "test_rigid.py",
+    "echo-order": "test_echo_order.py",
+    "counter-noise": "test_counter_noise.py",
+    "seeding": "test_seeding.py",
+    "quality": "test_quality.py",
+    "corrupt": "test_corrupt.py",
+}
+
+CONTROL = Mutant("errors.py", "", "", "no mistake at all: the tests must pass")
+
+NOISE, MOTION, GHOSTING = "artifacts/noise.py", "artifacts/motion.py", "artifacts/ghosting.py"
+SPIKES, UNDERSAMPLING, BIAS = "artifacts/spikes.py", "artifacts/undersampling.py", "artifacts/bias_field.py"
+
+MUTANTS: dict[str, tuple[Mutant, ...]] = {
+    "noise": (
+        Mutant(NOISE, "np.linalg.cholesky(covariance)", "np.linalg.cholesky(covariance).conj()", "conjugate covariance"),
+        Mutant(NOISE, "* (2 * n_coils / np", "* (n_coils / np", "s per complex sample, not per component"),
+        Mutant(NOISE, "latents.signal_rms / self.snr", "latents.signal_rms / self.snr**0.5", "SNR of powers"),
+        Mutant(NOISE, "for coils in kspace:", "for coils in kspace.swapaxes(-1, -2)[..., : len(kspace[0, 0, 0])]:", "axes swapped"),
+        Mutant(NOISE, "self.coil_correlation**distance", "self.coil_correlation ** (distance / 2)", "correlation of half steps"),
+        Mutant(NOISE, "elif scan.noise_covariance is not None:", "elif False:", "the scan's covariance forgotten"),
+        Mutant(NOISE, "latents.key, scan.sampled)", "latents.key, np.ones_like(scan.sampled))", "noise in the padding"),
+        Mutant(NOISE, "rng.integers(0, 2**32, size=2, dtype=np.uint32)", "np.array([1, 2], np.uint32)", "one noise for all seeds"),
+        Mutant(NOISE, "        return replace(scan, kspace=kspace)", "        return replace(scan, kspace=np.abs(kspace) + 0j)", "magnitude for complex"),
+    ),
+    "motion": (
+        Mutant(MOTION, "np.exp(-2j * np.pi * turns)", "np.exp(2j * np.pi * turns)", "sign of the encoding"),
+        Mutant(MOTION, "(csm * moving.at(one_pose)) @ fourier", "moving.at(one_pose) * (csm @ fourier)[..., :1]", "coils outside the sum"),
+        Mutant(MOTION, "self.rms * latents.unit_pose", "self.rms / 2 * latents.unit_pose", "half dose"),
+        Mutant(MOTION, "np.sum(course**2, axis=1)))", "np.sum(course**2, axis=1))) / 3", "RMS per axis"),
+        Mutant(MOTION, "time_ms = echo_order(scan, self.ordering).time_ms[lines]", "time_ms = 1000.0 * lines", "blocks of lines for the echo order"),
+        Mutant(MOTION, "weights=reference_of(scan).line_energy[lines])", "weights=None)", "re-centred on the plain mean"),
+        Mutant(MOTION, "        if self.recenter:\n", "        if not self.recenter:\n", "re-centring inverted"),
+        Mutant(MOTION, "change -= moved_lines(moving, model.csm[index], before, lines)", "kspace[index][..., lines] = 0", "replaced, not the delta form"),
+        Mutant(MOTION, "row = cosine * first[:, 0] - sine * first[:, 1]", "row = cosine * first[:, 0] + sine * first[:, 1]", "poses composed with the wrong turn"),
+        Mutant(MOTION, "xp.where(sampled, at_rest + change, at_rest)", "at_rest + change", "moved samples in the padding"),
+        Mutant(MOTION, "np.sin(2 * np.pi * self.frequency_hz * time_ms / 1000 + phase)", "np.sin(self.frequency_hz * time_ms / 1000 + phase)", "radians for hertz"),
+        Mutant(MOTION, "sudden = (fraction[:, None] >= move_at)", "sudden = (fraction[:, None] <= move_at)", "sudden moves undone instead of made"),
+        Mutant(MOTION, "if np.abs(course).max() <= ROUNDING * extent:", "if False:", "rounding blown up to the full dose"),
+    ),
+    "ghosting": (
+        Mutant(GHOSTING, "np.where(signed % 2 == 1, 1, -1)", "np.where(np.arange(len(signed)) % 2 == 1, 1, -1)", "polarity by index, not by signed k"),
+        Mutant(GHOSTING, "np.where(signed % 2 == 1, 1, -1)", "np.where(signed < 0, 1, -1)", "blocks for alternation"),
+        Mutant(GHOSTING, "0.5j * phase[:, None]", "1j * phase[:, None]", "double dose"),
+        Mutant(GHOSTING, "np.exp(0.5j * phase", "np.exp(-0.5j * phase", "sign of the phase"),
+        Mutant(GHOSTING, "np.exp(0.5j * phase[:, None] * latents.line_sign)", "np.exp(0.5j * phase[:, None] * (latents.line_sign + 1))", "error on every second line only"),
+        Mutant(GHOSTING, "READOUT_AXIS = (-2,)", "READOUT_AXIS = (-1,)", "slope along the wrong axis"),
+        Mutant(GHOSTING, "/ scan.acquisition.dwell_time_us / n_readout", "/ scan.acquisition.dwell_time_us / scan.matrix[1]", "slope over the wrong matrix"),
+        Mutant(GHOSTING, "position = np.arange(n_readout) - n_readout // 2", "position = np.arange(n_readout)", "position from the edge"),
+        Mutant(GHOSTING, "1 + wave if", "1 + wave - wave.mean() + 0.1 if", "main image not kept"),
+        Mutant(GHOSTING, "self.modulation * latents.line_wave", "self.modulation / 2 * latents.line_wave", "half dose"),
+        Mutant(GHOSTING, "time_ms / 1000", "time_ms", "milliseconds for seconds"),
+        Mutant(GHOSTING, "kspace=xp.where(xp.asarray(scan.sampled), changed, scan.kspace))", "kspace=xp.abs(changed) + 0j)", "magnitude for complex"),
+        Mutant(GHOSTING, "xp.where(xp.asarray(scan.sampled), changed, scan.kspace)", "changed", "padding multiplied"),
+    ),
+    "spikes": (
+        Mutant(SPIKES, "kspace[:, :, readout, line] +=", "kspace[:, :, readout, line] =", "replaced for added"),
+        Mutant(SPIKES, "for (readout, line), amplitude in", "for (line, readout), amplitude in", "axes swapped"),
+        Mutant(SPIKES, "np.prod(scan.matrix) / scan.n_coils", "np.prod(scan.matrix)", "stripe grows with the coils"),
+        Mutant(SPIKES, "modulus * np.exp(1j * phase)", "modulus * np.exp(1j * phase[:, :1] + 0 * phase)", "one phase for all coils"),
+        Mutant(SPIKES, "modulus * np.exp(1j * phase)", "modulus + 0j * phase", "no phase"),
+        Mutant(SPIKES, "np.argwhere(scan.sampled & _off_centre(scan.matrix))", "np.argwhere(_off_centre(scan.matrix))", "spikes in the padding"),
+        Mutant(SPIKES, "np.argwhere(scan.sampled & _off_centre(scan.matrix))", "np.argwhere(scan.sampled)", "spikes on the centre"),
+        Mutant(SPIKES, "rank += rank >= other", "rank += 0", "two spikes on one sample"),
+        Mutant(SPIKES, "self.amplitude_ratio * amplitude", "self.amplitude_ratio**2 * amplitude", "power for amplitude"),
+        Mutant(SPIKES, "uniform = rng.random(self.n_spikes)", "uniform = rng.random(self.n_spikes) ** 2", "not uniform"),
+    ),
+    "undersampling": (
+        Mutant(UNDERSAMPLING, "xp.where(xp.asarray(kept), scan.kspace, xp.zeros((), scan.kspace.dtype))", "scan.kspace * xp.asarray(kept)", "product for selection"),
+        Mutant(UNDERSAMPLING, "kspace=kspace, sampled=kept)", "kspace=kspace)", "the mask not recorded"),
+        Mutant(UNDERSAMPLING, "n_kept = max(1, round(lines.size / self.acceleration))", "n_kept = max(1, acs.size + round((lines.size - acs.size) / self.acceleration))", "calibration lines come on top"),
+        Mutant(UNDERSAMPLING, "round(lines.size / self.acceleration)", "round(scan.matrix[1] / self.acceleration)", "padding counted"),
+        Mutant(UNDERSAMPLING, "np.where(np.isin(lines, acs), 2 + score, score)", "np.where(np.isin(lines, acs), 0.5 + score, score)", "calibration lines may go"),
+        Mutant(UNDERSAMPLING, "lines[lines % step == first]", "lines[: lines.size // step]", "a block for a comb"),
+        Mutant(UNDERSAMPLING, "int(latents.offset * 840) % step", "int(latents.offset * 841 * step) % step", "equispaced masks not nested"),
+        Mutant(UNDERSAMPLING, "score = score ** (1 / weight)", "score = score * weight", "wrong density"),
+        Mutant(UNDERSAMPLING, "distance = np.abs(lines - centre)", "distance = np.abs(lines - lines.mean())", "centre of the acquired lines"),
+        Mutant(UNDERSAMPLING, "scan.acquisition.n_phase_encode_axes != 2", "False", "Poisson disc along the readout"),
+        Mutant(UNDERSAMPLING, "score = latents.line_score[lines]", "score = (latents.line_score[lines] * self.acceleration) % 1", "redrawn at each level"),
+    ),
+    "bias-field": (
+        Mutant(BIAS, "scan.kspace + added, scan.kspace)", "centred_fft(field[:, None] * coil_images(scan)), scan.kspace)", "noise shaded, too"),
+        Mutant(BIAS, "np.exp(np.log(self.range_ratio) * unit)", "1 + (self.range_ratio - 1) * unit", "linear for exponential"),
+        Mutant(BIAS, "np.exp(np.log(self.range_ratio) * unit)", "np.exp(np.log(self.range_ratio) / 2 * unit)", "half dose"),
+        Mutant(BIAS, "np.average(inside, weights=weight)", "np.average(inside)", "plain mean"),
+        Mutant(BIAS, "weight = np.square(reference.magnitude[reference.foreground], dtype=np.float64)", "weight = reference.magnitude[reference.foreground].astype(float)", "mean weighted with M"),
+        Mutant(BIAS, "if 0 < sum(e) <= ORDER]", "if 0 < sum(e) <= ORDER + 1]", "order four"),
+        Mutant(BIAS, "if 0 < sum(e) <= ORDER]", "if 0 < sum(e) <= ORDER and e[0] == 0]", "the same field on every slice"),
+        Mutant(BIAS, "inside = field[reference.foreground]", "inside = field[reference.foreground | True]\n        reference = replace(reference, foreground=reference.foreground | True)", "range over the air"),
+        Mutant(BIAS, "latents.lowest, latents.highest)", "-9, 9)", "unbounded outside the object"),
+        Mutant(BIAS, "shaded = replace(model, csm=field[:, None] * model.csm)", "shaded = replace(model, image=field * model.image)", "the shading moves with the object"),
+        Mutant(BIAS, "(field - 1)[:, None] * model.csm * model.image[:, None]", "(field - 1)[:, None] * model.csm * xp.abs(model.image[:, None])", "magnitude for complex"),
+        Mutant(BIAS, "slice_ids = scan.slice_ids if scan.n_slices == n_measured else range(n_measured)", "slice_ids = range(n_measured)", "places for slice numbers"),
+    ),
+    "levels": (
+        Mutant("artifacts/base.py", "np.interp(np.log(n_coils), np.log(entry[", "np.interp(n_coils, (entry[", "interpolated in coils, not in their logarithm"),
+        Mutant("artifacts/base.py", "row[level - 1]", "row[5 - level]", "table upside down"),
+        Mutant("artifacts/base.py", '{"level": level, severity: value, **parameters}', '{"level": level, **parameters, severity: value}', "the level overrides the parameter"),
+        Mutant("artifacts/base.py", "cls.identity if level == 0", "0 if level == 0", "level 0 is the number 0"),
+        Mutant("artifacts/base.py", 'extra="forbid"', 'extra="ignore"', "misspelt parameters swallowed"),
+    ),
+    "fourier": (
+        Mutant("fourier.py", "fft.fftn(xp.fft.ifftshift(image, axes)", "fft.fftn(xp.fft.fftshift(image, axes)", "shift of odd axes"),
+        Mutant("fourier.py", "xp.fft.fftshift(fft.ifftn(", "xp.fft.ifftshift(fft.ifftn(", "shift of odd axes, inverse"),
+        Mutant("fourier.py", 'xp.fft.fftshift(fft.fftn(xp.fft.ifftshift(image, axes), axes=axes, norm="ortho")', 'xp.fft.fftshift(fft.fftn(xp.fft.ifftshift(image, axes), axes=axes, norm="backward")', "not orthonormal"),
+        Mutant("fourier.py", "fft.fftn(xp", "fft.ifftn(xp", "sign of the exponent"),
+        Mutant("fourier.py", "    return xp.fft.fftshift(fft.fftn(xp.fft.ifftshift(image, axes)", "    return xp.fft.fftshift(fft.fftn(xp.fft.ifftshift(image.real + 0j, axes)", "real part"),
+        Mutant("fourier.py", "IMAGE_AXES = (-2, -1)", "IMAGE_AXES = (-3, -1)", "wrong axes"),
+        Mutant("fourier.py", "import scipy.fft\n\n        return scipy.fft", "import numpy.fft\n\n        return type('M', (), {n: staticmethod(lambda x, axes, norm, f=getattr(numpy.fft, n): f(x.astype(complex), axes=axes, norm=norm)) for n in ('fftn', 'ifftn')})", "single precision lost"),
+        Mutant("fourier.py", "source, target = n_source // 2, n_target // 2", "source, target = n_source // 2, (n_target + 1) // 2", "crop off the centre pixel"),
+    ),
+    "rigid": (
+        Mutant("rigid.py", "[-sine / ratio, cosine]]", "[-sine * ratio, cosine]]", "voxel ratio upside down"),
+        Mutant("rigid.py", "[[cosine, sine * ratio], [-sine / ratio, cosine]]", "[[cosine, -sine * ratio], [sine / ratio, cosine]]", "sense of the rotation"),
+        Mutant("rigid.py", "self._resampled(matrix, matrix @ (row, column))", "self._resampled(matrix, np.array((row, column)))", "translation before the rotation"),
+        Mutant("rigid.py", "xp.exp(-2j * np.pi * shift", "xp.exp(2j * np.pi * shift", "sign of the shift"),
+        Mutant("rigid.py", "row, column = row_mm / self.voxel_mm[0], column_mm / self.voxel_mm[1]", "row, column = row_mm / self.voxel_mm[1], column_mm / self.voxel_mm[0]", "voxel sizes swapped"),
+        Mutant("rigid.py", "p, q = row - n_rows // 2, column - n_columns // 2", "p, q = row - (n_rows - 1) / 2, column - (n_columns - 1) / 2", "turned about the middle of the matrix"),
+        Mutant("rigid.py", "_BETA = math.pi * math.sqrt((_WIDTH / _OVERSAMPLING * (_OVERSAMPLING - 0.5)) ** 2 - 0.8)", "_BETA = 0.6 * math.pi * math.sqrt((_WIDTH / _OVERSAMPLING * (_OVERSAMPLING - 0.5)) ** 2 - 0.8)", "a poor kernel"),
+        Mutant("rigid.py", "first_column = (int(floor_column) - 2)", "first_column = (int(floor_column) - 3)", "kernel one sample off"),
+        Mutant("rigid.py", "rows[tap] = first_row + tap if first_row + tap < n_grid_rows else first_row + tap - n_grid_rows", "rows[tap] = min(first_row + tap, n_grid_rows - 1)", "no wrap at the edge"),
+        Mutant("rigid.py", "* padded.real.dtype.type(_OVERSAMPLING)", "", "intensity after oversampling"),
+    ),
+    "echo-order": (
+        Mutant("echo_order.py", "shot = rank - band_edges[echo]", "shot = rank // (-(-lines.size // n_shots))", "echoes side by side"),
+        Mutant("echo_order.py", "np.lexsort((-signed, np.abs(signed)))", "np.lexsort((signed, np.abs(signed)))", "centric, negative side first"),
+        Mutant("echo_order.py", "_one_line_a_shot(lines, n_lines_total // 2, ordering)", "_one_line_a_shot(lines, int(lines.mean()), ordering)", "centre of the acquired lines"),
+        Mutant("echo_order.py", "[rank[0::2], rank[1::2]]", "[rank[1::2], rank[0::2]]", "odd lines first"),
+        Mutant("echo_order.py", "shot[_one_line_a_shot(lines, n_lines_total // 2, ordering)] = rank", "shot[:] = _one_line_a_shot(lines, n_lines_total // 2, ordering)", "permutation for its inverse"),
+        Mutant("echo_order.py", "echo * acquisition.echo_spacing_ms", "echo * acquisition.echo_time_ms", "echo time for echo spacing"),
+        Mutant("echo_order.py", "lines, n_lines_total = scan.sampled_lines, scan.matrix[1]", "lines, n_lines_total = np.arange(scan.matrix[1]), scan.matrix[1]", "padding is given a time"),
+    ),
+    "counter-noise": (
+        Mutant("counter_noise.py", "_N_ROUNDS = 10", "_N_ROUNDS = 7", "seven rounds"),
+        Mutant("counter_noise.py", "words = [coil, readout, pair, xp.zeros_like(coil)]", "words = [readout, coil, pair, xp.zeros_like(coil)]", "array formula: counter words swapped"),
+        Mutant("counter_noise.py", "_philox(coil, readout, pair, key_0, key_1)", "_philox(coil, pair, readout, key_0, key_1)", "kernel: counter words swapped"),
+        Mutant("counter_noise.py", "radius = math.sqrt(-math.log(first))", "radius = math.sqrt(-2 * math.log(first))", "kernel: variance 2"),
+        Mutant("counter_noise.py", "radius = xp.sqrt(-xp.log(xp.minimum(first, xp.float32(1))))", "radius = xp.sqrt(-2 * xp.log(xp.minimum(first, xp.float32(1))))", "array formula: variance 2"),
+        Mutant("counter_noise.py", "np.float32(radius * math.sin(angle))", "np.float32(radius * math.cos(angle))", "parts not independent"),
+        Mutant("counter_noise.py", "real, imaginary = _box_muller(word_2, word_3)", "real, imaginary = _box_muller(word_0, word_3)", "neighbours share a modulus"),
+        Mutant("counter_noise.py", "if sampled[readout, first + offset]:", "if wanted:", "noise beside an acquired sample"),
+        Mutant("counter_noise.py", "for other in range(coil + 1):", "for other in range(coil):", "own noise left out"),
+        Mutant("counter_noise.py", "factor[coil, other] * white", "factor[other, coil] * white", "factor transposed"),
+    ),
+    "seeding": (
+        Mutant("seeding.py", '"".join(f"{len(part)}:{part};" for part in parts)', '"".join(parts)', "names run into each other"),
+        Mutant("seeding.py", "str(int(seed)),", "'0',", "seed forgotten"),
+        Mutant("seeding.py", "hashlib.sha256(path.encode()).digest()", "hash(path).to_bytes(32, 'little', signed=True)", "Python's hash"),
+        Mutant("seeding.py", "or seed < 0", "", "negative seeds"),
+        Mutant("seeding.py", "isinstance(name, int | np.integer)", "type(name) is int", "numpy integers name another stream"),
+    ),
+    "quality": (
+        Mutant("quality.py", "0.1 * np.percentile(magnitude, 99)", "0.1 * magnitude.max()", "threshold of the maximum"),
+        Mutant("quality.py", "binary_closing(padded, cross, iterations=2)", "binary_closing(padded, cross, iterations=1)", "closes less"),
+        Mutant("quality.py", "ndi.binary_fill_holes(closed)[2:-2, 2:-2]", "closed[2:-2, 2:-2]", "holes stay"),
+        Mutant("quality.py", "unbiased = n_samples / (n_samples - 1)", "unbiased = 1", "biased covariance"),
+        Mutant("quality.py", "c1, c2 = (k1 * data_range) ** 2", "c1, c2 = (k2 * data_range) ** 2", "wrong constant"),
+        Mutant("quality.py", "data_range = float(clean.max())", "data_range = float(image.max())", "range of the corrupted volume"),
+        Mutant("quality.py", "power.sum(axis=-3)", "power.sum(axis=-4)", "sum over slices"),
+    ),
+    "corrupt": (
+        Mutant("corrupt.py", "sorted(effective, key=_physical_order)", "effective", "in the order of the user"),
+        Mutant("corrupt.py", "occurrences[spec.kind] += 1", "pass", "two of a kind share a stream"),
+        Mutant("corrupt.py", "for position, slice_id in enumerate(scan.slice_ids)", "for slice_id, position in enumerate(range(scan.n_slices))", "latents by place, not by slice number"),
+        Mutant("corrupt.py", "rng=stream(seed, *names, slice_id)", "rng=stream(seed, *names)", "one noise for all slices"),
+        Mutant("corrupt.py", "scan = replace(scan, reference=reference_of(scan))", "pass", "units of each slice"),
+        Mutant("corrupt.py", "scan = replace(scan, sampled=spec.sampled_after(scan, next(iter(latents.values()))))", "pass", "spikes on lines that are gone"),
+        Mutant("corrupt.py", "if not spec.is_identity]", "]", "level 0 computes"),
+        Mutant("corrupt.py", "return spec.stage, list", "return -spec.stage, list", "backwards"),
+    ),
+}  # fmt: skip
+"""By kind or module. Keep five or more of each."""
+
+
+def run_mutant(kind: str, mutant: Mutant, kernels: Path) -> tuple[str, str]:
+    """Return "killed", "SURVIVED", "LOST" (old text not there exactly once), "BROKEN" or "TIMEOUT"; and by which test."""
+    source = (ROOT / "mrisim" / mutant.file).read_text(encoding="utf-8")
+    if mutant is not CONTROL and source.count(mutant.old) != 1:
+        return "LOST", ""
+    with tempfile.TemporaryDirectory(prefix="mutant-") as folder:
+        copy = Path(folder)
+        shutil.copytree(ROOT / "mrisim", copy / "mrisim", ignore=shutil.ignore_patterns("__pycache__"))
+        (copy / "mrisim" / mutant.file).write_text(source.replace(mutant.old, mutant.new) if mutant.old else source, encoding="utf-8")
+        compiled = "njit" in source
+        os.environ["NUMBA_CACHE_DIR"] = str(copy / "kernels" if compiled else kernels)
+        code = _run_in_fork(copy, MIRRORED[kind], copy / "log")
+        report = (copy / "log").read_text(encoding="utf-8")
+    if code not in (0, 1, -1):  # the copy could not be imported, or this file is at fault: that proves nothing
+        print(report[-2000:], file=sys.stderr)
+        return "BROKEN", ""
+    by = re.search(r"^FAILED \S+?::(\S+)", report, re.MULTILINE)
+    return {0: "SURVIVED", 1: "killed", -1: "TIMEOUT"}[code], by.group(1) if by else ""
+
+
+def _run_in_fork(copy: Path, test: str, log: Path) -> int:
+    child = os.fork()
+    if child == 0:
+        try:
+            os._exit(_run_tests(copy, test, log))
+        except BaseException:
+            traceback.print_exc()
+            os._exit(BROKEN)
+    deadline = time.monotonic() + TIMEOUT_S
+    while time.monotonic() < deadline:
+        ended, status = os.waitpid(child, os.WNOHANG)
+        if ended:
+            return os.waitstatus_to_exitcode(status)
+        time.sleep(0.02)
+    os.kill(child, 9)
+    os.waitpid(child, 0)
+    return -1
+
+
+def _run_tests(copy: Path, test: str, log: Path) -> int:
+    import pytest
+
+    assert not any(name == "mrisim" or name.startswith("mrisim.") for name in sys.modules)
+    sys.dont_write_bytecode = True
+    sys.path.insert(0, str(copy))
+    os.environ["PYTHONPATH"] = str(copy)
+    os.environ.pop("CI", None)
+    with log.open("w") as stream:
+        os.dup2(stream.fileno(), 1)
+        os.dup2(stream.fileno(), 2)
+        package = importlib.import_module("mrisim")
+        assert package.__file__ is not None and Path(package.__file__).is_relative_to(copy)
+        os.chdir(copy)
+        config = ["-c", str(ROOT / "pyproject.toml"), f"--rootdir={ROOT}", "-p", "no:cacheprovider", "-p", "no:xdist", "--assert=plain"]
+        return int(pytest.main(["-x", "-q", *config, str(TESTS / "mrisim" / test)]))
+
+
+def _import_libraries() -> None:
+    for name in ("numpy", "scipy.fft", "scipy.ndimage", "scipy.signal", "scipy.special", "scipy.stats", "numba", "pydantic",
+                 "pytest", "hypothesis", "hypothesis.extra.numpy"):  # fmt: skip
+        importlib.import_module(name)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the mutants that the command line asks for."""
+    parser = argparse.ArgumentParser(description="Write named mistakes into copies of mrisim and see the tests fail.")
+    parser.add_argument("--kind", choices=sorted(MUTANTS), action="append", help="only this kind; may be repeated")
+    parser.add_argument("--sample", type=int, default=None, help="so many mutants of each kind")
+    parser.add_argument("--list", action="store_true", help="only print the names")
+    options = parser.parse_args(arguments)
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"):
+        os.environ.setdefault(name, "1")
+    chosen = {kind: MUTANTS[kind][: options.sample] for kind in options.kind or MUTANTS}
+    if options.list:
+        print("\n".join(f"{kind}: {mutant.name}" for kind, mutants in chosen.items() for mutant in mutants))
+        return 0
+    _import_libraries()
+    outcomes: dict[str, list[str]] = {}
+    with tempfile.TemporaryDirectory(prefix="mutant-kernels-") as kernels:
+        for kind, mutants in chosen.items():
+            if options.sample is None and run_mutant(kind, CONTROL, Path(kernels))[0] != "SURVIVED":
+                print(f"the tests of {kind} fail without any mutant", file=sys.stderr)
+                return 1
+            for mutant in mutants:
+                begin = time.monotonic()
+                outcome, by = run_mutant(kind, mutant, Path(kernels))
+                outcomes.setdefault(kind, []).append(outcome)
+                print(f"{outcome:9} {time.monotonic() - begin:5.1f} s  {kind}: {mutant.name}  [{by}]", flush=True)
+    print()
+    for kind, results in outcomes.items():
+        print(f"{kind:15} {results.count('killed'):3} of {len(results)} killed")
+    return 0 if all(outcome == "killed" for results in outcomes.values() for outcome in results) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
