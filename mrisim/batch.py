@@ -13,6 +13,7 @@ from typing import Any
 
 from mrisim.errors import DataError, MrisimError
 from mrisim.files import write_text
+from mrisim.formats import bids
 from mrisim.items import Item, load, usable_slices
 from mrisim.job import Job, Report, process
 
@@ -159,6 +160,8 @@ def run(
         In the order of the items.
     """
     n_threads = n_workers if len(items) == 1 else 1
+    if any(item.path is not None and item.path.name.lower().endswith((".nii", ".nii.gz")) for item in items):
+        write_text(out / "dataset_description.json", json.dumps(bids.dataset_description(), indent=1) + "\n")
 
     def guarded(item: Item) -> Report:
         try:

@@ -15,7 +15,7 @@ import numpy as np
 
 from mrisim.cohort_knee import PaintedSlice
 from mrisim.cohort_protocol import ACQUISITIONS, RASTER_FACTOR, CohortSpec, VirtualScanner
-from mrisim.formats.ismrmrd import HYDROGEN_MHZ_PER_T
+from mrisim.formats.header import HYDROGEN_MHZ_PER_T
 from mrisim.fourier import centred_ifft
 from mrisim.phantoms.fields import SmoothField, displaced_along_rows, draw_field
 from mrisim.phantoms.scanner import Receiver, correlated_noise, receiver, sampled, transmit_reach

@@ -99,16 +99,11 @@ def _write_maps(file: Any, name: str, volume: CohortVolume) -> None:
 
 def header(volume: CohortVolume) -> bytes:
     """Return the ISMRMRD header: geometry, timing, limits, field strength, and the virtual scanner as the model."""
-    from mrisim.formats.ismrmrd import header_xml
+    from mrisim.formats.header import header_xml
 
     model = f"<systemVendor>mrisim (simulated)</systemVendor><systemModel>{volume.attributes['scanner']}</systemModel>"
-    added = {b"<acquisitionSystemInformation>": model.encode()}
-    xml = header_xml(volume.scan)
-    if b"<patientPosition>" not in xml:  # the schema asks for it
-        added[b"<measurementInformation>"] = b"<patientPosition>HFS</patientPosition>"
-    for place, text in added.items():
-        xml = xml.replace(place, place + text, 1)
-    return xml
+    place = b"<acquisitionSystemInformation>"
+    return header_xml(volume.scan).replace(place, place + model.encode(), 1)
 
 
 def fastmri_acquisition(volume: CohortVolume) -> str:

@@ -14,6 +14,7 @@ import numpy as np
 from mrisim import __version__, formats, preview, sidecar
 from mrisim.corrupt import Corrupted, Request, corrupt
 from mrisim.errors import DataError
+from mrisim.formats import bids
 from mrisim.items import Item, load, usable_slices
 from mrisim.quality import foreground_mask, nrmse, psnr, ssim
 from mrisim.reconstruct import crop_to_recon, reconstruct
@@ -147,6 +148,8 @@ def process(item: Item, job: Job, out: Path, *, n_threads: int = 1) -> Report:
     record = sidecar.describe(
         source, clean, result, seed=job.seed, label=job.label, reconstruction=images.record, quality=quality
     )
+    if source.file_format == "nifti":
+        record = bids.as_derivative(record)
     outputs = write_item(out, item, job.label, source.file_format, clean, result.scan, images)
     sidecar.save(done, record)
     return Report(
@@ -205,9 +208,7 @@ def output_stem(out: Path, item: Item, label: str, file_format: str) -> Path:
     """Return the path of an item's outputs without ending; NIfTI follows the naming of BIDS derivatives."""
     stem = out / item.item_id
     if file_format == "nifti":
-        from mrisim.formats.bids import derivative_name
-
-        return stem.with_name(derivative_name(stem.name, label).removesuffix(".nii.gz"))
+        return stem.with_name(bids.derivative_name(stem.name, label).removesuffix(".nii.gz"))
     return stem
 
 

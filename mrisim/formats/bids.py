@@ -48,11 +48,15 @@ def dataset_description(name: str = "Corrupted MR images") -> dict[str, Any]:
     }
 
 
-def derivative_sidecar(source_name: str, description: str, *, skull_stripped: bool) -> dict[str, Any]:
-    """Return the fields that BIDS asks of the JSON beside a derived image; `SkullStripped` is required there."""
+def as_derivative(sidecar: dict[str, Any]) -> dict[str, Any]:
+    """Return a sidecar with the fields that BIDS asks of a derived image.
+
+    `SkullStripped` is required there; no header states it, so it is assumed to be false and listed as assumed.
+    """
+    given = sidecar["Input"]
     return {
-        "Description": description,
-        "Sources": [f"bids:raw:{source_name}"],
-        "SkullStripped": skull_stripped,
-        "Kspace": "synthesised-from-magnitude",
+        **sidecar,
+        "Sources": [f"bids:raw:{given['FileName']}"],
+        "SkullStripped": False,
+        "Input": {**given, "Assumed": [*given["Assumed"], "skull_stripped"]},
     }

@@ -154,7 +154,9 @@ def header_xml(scan: Scan) -> bytes:
     frequency_hz = round(acquisition.field_strength_t * HYDROGEN_MHZ_PER_T * 1e6)
     xml = (
         '<?xml version="1.0"?>\n<ismrmrdHeader xmlns="http://www.ismrm.org/ISMRMRD">'
-        f"<measurementInformation><protocolName>{escape(acquisition.contrast)}</protocolName></measurementInformation>"
+        # the schema asks for a position, which no Scan knows
+        "<measurementInformation><patientPosition>HFS</patientPosition>"
+        f"<protocolName>{escape(acquisition.contrast)}</protocolName></measurementInformation>"
         f"<acquisitionSystemInformation><systemFieldStrength_T>{acquisition.field_strength_t:.9g}</systemFieldStrength_T>"
         f"<receiverChannels>{scan.n_coils}</receiverChannels></acquisitionSystemInformation>"
         f"<experimentalConditions><H1resonanceFrequency_Hz>{frequency_hz}</H1resonanceFrequency_Hz>"

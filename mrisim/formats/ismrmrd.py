@@ -14,7 +14,6 @@ import numpy as np
 from mrisim.errors import DataError
 from mrisim.formats.guards import reading, selected, writing
 from mrisim.formats.hdf5 import measurement_names, open_hdf5
-from mrisim.formats.header import HYDROGEN_MHZ_PER_T as HYDROGEN_MHZ_PER_T  # mrisim.cohort_patient takes it from here
 from mrisim.formats.header import Header, header_xml, parse_header
 from mrisim.formats.readouts import (
     NOISE,

@@ -32,6 +32,9 @@ def test_a_real_head_keeps_its_geometry_and_is_marked_as_synthesised(mrisim, tmp
     np.testing.assert_allclose(written.affine[:3, :3], nibabel.load(COLIN27).affine[:3, :3])
     record = json.loads((tmp_path / "o" / "ch2_desc-motionL2seed0.json").read_text())
     assert record["Input"]["KspaceOrigin"] == "synthesised-from-magnitude"
+    assert record["SkullStripped"] is False and record["Sources"] == ["bids:raw:ch2.nii.gz"]
+    described = json.loads((tmp_path / "o" / "dataset_description.json").read_text())
+    assert described["DatasetType"] == "derivative" and described["GeneratedBy"][0]["Name"] == "mrisim"
     assert record["ObjectModel"]["RelativeError"][0] < 0.05
     assert 0.02 < record["QualityMetrics"]["NRMSEForeground"] < 0.25
 

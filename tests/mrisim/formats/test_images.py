@@ -241,7 +241,8 @@ def test_derivative_names():
 def test_derivative_metadata_has_what_bids_requires():
     described = bids.dataset_description()
     assert described["DatasetType"] == "derivative" and described["GeneratedBy"][0]["Name"] == "mrisim"
-    sidecar = bids.derivative_sidecar("sub-01/anat/sub-01_T1w.nii.gz", "motion level 3", skull_stripped=False)
+    sidecar = bids.as_derivative({"Input": {"FileName": "sub-01/anat/sub-01_T1w.nii.gz", "Assumed": []}})
+    assert sidecar["Input"]["Assumed"] == ["skull_stripped"]
     assert sidecar["SkullStripped"] is False and sidecar["Sources"] == ["bids:raw:sub-01/anat/sub-01_T1w.nii.gz"]
 
 

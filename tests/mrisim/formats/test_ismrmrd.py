@@ -11,9 +11,10 @@ import pytest
 
 from mrisim import formats
 from mrisim.errors import DataError
+from mrisim.formats.header import header_xml
 from mrisim.fourier import centred_ifft, resize_centred
 from mrisim.quality import rss
-from mrisim.scan import coil_images
+from mrisim.scan import Acquisition, Scan, coil_images
 
 GENERATOR = "ismrmrd_generate_cartesian_shepp_logan"
 
@@ -341,3 +342,12 @@ def test_a_corrupt_slice_is_named(tmp_path, fastmri_header, random_samples):
     volume[1, 0, 0, 0] = np.nan
     lines = [line for z in range(3) for line in lines_of(volume[z], slice=z)]
     assert formats.corrupt_slices(formats.read(build(tmp_path / "a.h5", fastmri_header, lines))) == (1,)
+
+
+def test_a_header_of_ours_satisfies_the_schema_of_the_ismrmrd_library():
+    import ismrmrd.xsd
+
+    scan = Scan(np.ones((2, 3, 20, 14), np.complex64), Acquisition(fov_mm=(200, 140), contrast="PD & fat <sat>"))
+    parsed = ismrmrd.xsd.CreateFromDocument(header_xml(scan))
+    assert parsed.encoding[0].encodedSpace.matrixSize.y == 14
+    assert parsed.measurementInformation.protocolName == "PD & fat <sat>"
