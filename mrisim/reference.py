@@ -7,7 +7,6 @@ from mrisim.fourier import to_device
 from mrisim.quality import foreground_mask, rss
 from mrisim.scan import Reference, Scan, coil_images
 
-
 AIR_ROWS, AIR_COLUMNS = 1 / 16, 1 / 8
 """Share of the readout and of the phase-encode axis, at each end, that the air corners of an image take."""
 OVERSAMPLED = 1.5

@@ -60,7 +60,7 @@ class Reference:
     sampled: np.ndarray
     """(readout, phase_encode), bool: what the scanner acquired; simulated undersampling does not change its timing."""
     air_covariance: np.ndarray | None = None
-    """(coil, coil): noise covariance seen in the air corners of a readout-oversampled image; None where there are none."""
+    """(coil, coil): noise covariance in the air corners of a readout-oversampled image, where there are any."""
 
 
 @dataclass(frozen=True)

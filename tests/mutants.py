@@ -233,7 +233,9 @@ def run_mutant(kind: str, mutant: Mutant, kernels: Path) -> tuple[str, str]:
     with tempfile.TemporaryDirectory(prefix="mutant-") as folder:
         copy = Path(folder)
         shutil.copytree(ROOT / "mrisim", copy / "mrisim", ignore=shutil.ignore_patterns("__pycache__"))
-        (copy / "mrisim" / mutant.file).write_text(source.replace(mutant.old, mutant.new) if mutant.old else source, encoding="utf-8")
+        (copy / "mrisim" / mutant.file).write_text(
+            source.replace(mutant.old, mutant.new) if mutant.old else source, encoding="utf-8"
+        )
         compiled = "njit" in source
         os.environ["NUMBA_CACHE_DIR"] = str(copy / "kernels" if compiled else kernels)
         code = _run_in_fork(copy, MIRRORED[kind], copy / "log")
@@ -278,7 +280,16 @@ def _run_tests(copy: Path, test: str, log: Path) -> int:
         package = importlib.import_module("mrisim")
         assert package.__file__ is not None and Path(package.__file__).is_relative_to(copy)
         os.chdir(copy)
-        config = ["-c", str(ROOT / "pyproject.toml"), f"--rootdir={ROOT}", "-p", "no:cacheprovider", "-p", "no:xdist", "--assert=plain"]
+        config = [
+            "-c",
+            str(ROOT / "pyproject.toml"),
+            f"--rootdir={ROOT}",
+            "-p",
+            "no:cacheprovider",
+            "-p",
+            "no:xdist",
+            "--assert=plain",
+        ]
         return int(pytest.main(["-x", "-q", *config, str(TESTS / "mrisim" / test)]))
 
 

@@ -108,7 +108,9 @@ class Noise(ArtifactSpec):
             level = np.full((1, n_coils, 128, 126), 3 / sqrt(n_coils), np.complex64)  # RSS A = 3 everywhere
             for amplitude, law in ((0.0, "background mean"), (3.0, "E[M^2] - A^2")):
                 scan = Scan(to_device(centred_fft(level * (amplitude / 3)), device), Acquisition(fov_mm=(200, 200)))
-                latents = NoiseLatents(np.array([1, 2], np.uint32), sqrt(2) * np.eye(n_coils, dtype=complex), 1.0, "white")
+                latents = NoiseLatents(
+                    np.array([1, 2], np.uint32), sqrt(2) * np.eye(n_coils, dtype=complex), 1.0, "white"
+                )
                 noisy = rss(to_device(centred_ifft(cls(snr=1 / sigma).apply(scan, latents).kspace), "cpu"))
                 chi_mean = sigma * sqrt(2) * gamma(n_coils + 0.5) / gamma(n_coils)
                 if amplitude == 0:

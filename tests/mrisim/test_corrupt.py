@@ -33,7 +33,8 @@ def smooth_maps(n_slices=1):
 def head(n_slices=1):
     row, column = np.meshgrid(*(np.arange(n) - n // 2 for n in MATRIX), indexing="ij")
     images = [
-        ((row / 8) ** 2 + (column / (11 + z)) ** 2 < 1) * (1 + 0.3 * np.cos(row + z) * np.sin(column)) for z in range(n_slices)
+        ((row / 8) ** 2 + (column / (11 + z)) ** 2 < 1) * (1 + 0.3 * np.cos(row + z) * np.sin(column))
+        for z in range(n_slices)
     ]
     return np.stack(images).astype(complex)
 
@@ -131,7 +132,10 @@ def test_a_latent_depends_on_seed_item_kind_occurrence_and_slice_only():
             for key, latents in realisation.latents.items():
                 same_latents(latents, alone.latents[key])
         names = ("knee/a", realisation.spec.kind, 0, realisation.spec.scope)
-        for other in (draw(scan, [realisation.spec], seed=6, item_id="knee/a"), draw(scan, [realisation.spec], seed=5, item_id="knee/b")):
+        for other in (
+            draw(scan, [realisation.spec], seed=6, item_id="knee/a"),
+            draw(scan, [realisation.spec], seed=5, item_id="knee/b"),
+        ):
             latents, others = next(iter(alone.latents.values())), next(iter(other[0].latents.values()))
             with pytest.raises(AssertionError):
                 same_latents(latents, others)
@@ -197,7 +201,9 @@ def test_the_result_says_which_samples_are_left_and_nothing_of_what_was_only_nee
 
 def test_a_poor_fit_of_the_object_model_is_said(monkeypatch):
     scan = head_scan()
-    noisy = replace(scan, kspace=scan.kspace + np.random.default_rng(0).normal(size=scan.kspace.shape).astype(np.complex64))
+    noisy = replace(
+        scan, kspace=scan.kspace + np.random.default_rng(0).normal(size=scan.kspace.shape).astype(np.complex64)
+    )
     result = corrupt(noisy, [Motion(rms=1.0)])
     assert result.object_model.relative_error[0] > 0.10
     assert "object model misses" in result.notes[0]

@@ -1,4 +1,4 @@
-"""Counter-based noise: published Philox vectors, the array formula against the compiled kernel, normality, independence."""
+"""Counter-based noise: published Philox vectors, array formula against compiled kernel, normality, independence."""
 
 from math import cos, log, pi, sin, sqrt
 
@@ -141,6 +141,9 @@ def test_neighbours_on_every_axis_other_keys_and_parts_are_independent():
         "parts": (noise.real, noise.imag),
     }
     for name, (a, b) in pairs.items():
-        for left, right in ((a, b), (np.abs(a) ** 2 - np.mean(np.abs(a) ** 2), np.abs(b) ** 2 - np.mean(np.abs(b) ** 2))):
+        for left, right in (
+            (a, b),
+            (np.abs(a) ** 2 - np.mean(np.abs(a) ** 2), np.abs(b) ** 2 - np.mean(np.abs(b) ** 2)),
+        ):
             correlation = np.vdot(left, right) / (np.linalg.norm(left) * np.linalg.norm(right))
             assert abs(correlation) < 5 / sqrt(a.size), name

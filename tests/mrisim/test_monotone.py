@@ -1,4 +1,4 @@
-"""A higher level is never milder on the same image: no inversion of the foreground NRMSE, for the defaults of every kind."""
+"""A higher level is never milder on the same image: no inversion of the foreground NRMSE, for every kind's defaults."""
 
 from dataclasses import replace
 from functools import cache

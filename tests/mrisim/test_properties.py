@@ -103,13 +103,15 @@ def test_a_power_of_two_passes_through_bit_by_bit(kind, data, scan, seed, expone
 @given(data=st.data(), scan=scans(), seed=SEEDS, factor=st.sampled_from([1e-4, 0.3, 7.0, 1e6 / 3]))
 @FEW
 def test_any_factor_passes_through(kind, data, scan, seed, factor):
-    """A foreground pixel on the very threshold may flip by rounding: the unit is then another, and the draw is skipped."""
+    """A foreground pixel on the very threshold may flip by rounding: the unit is another then; the draw is skipped."""
     spec = data.draw(artifacts(kinds=[kind], n_coils=scan.n_coils))
     other = scaled(scan, factor)
     if not np.array_equal(reference_of(scan).foreground, reference_of(other).foreground):
         return
     limit = 1e-6 if kind != "motion" else 2e-6  # hundreds of taps in single precision
-    assert relative_difference(realise(spec, other, seed).kspace, scaled(realise(spec, scan, seed), factor).kspace) < limit
+    assert (
+        relative_difference(realise(spec, other, seed).kspace, scaled(realise(spec, scan, seed), factor).kspace) < limit
+    )
 
 
 @BY_KIND
@@ -193,7 +195,10 @@ def test_object_kinds_are_linear_in_the_object(kind, data, scan, seed):
     assert_linear(encode, image, other)
 
 
-@given(scan=scans(scales=(1.0,), sampling=("full",), measured_noise=False), shift=st.tuples(st.integers(-9, 9), st.integers(-9, 9)))
+@given(
+    scan=scans(scales=(1.0,), sampling=("full",), measured_noise=False),
+    shift=st.tuples(st.integers(-9, 9), st.integers(-9, 9)),
+)
 @FEW
 def test_a_shift_of_the_object_is_a_ramp_of_its_kspace_where_the_coils_are_uniform(scan, shift):
     """Shift-phase duality, through the motion operator."""
@@ -234,7 +239,13 @@ def test_the_same_bytes_for_any_split_of_the_slices_and_any_number_of_threads(da
     slices = data.draw(st.permutations(range(scan.n_slices)))[: data.draw(st.integers(1, scan.n_slices))]
     before = fingerprint(scan)
     whole = corrupt(scan, specs, seed=seed).scan
-    part = corrupt(scan, specs[::-1] if len({s.kind for s in specs}) == len(specs) else specs, seed=seed, slices=slices, n_threads=3).scan
+    part = corrupt(
+        scan,
+        specs[::-1] if len({s.kind for s in specs}) == len(specs) else specs,
+        seed=seed,
+        slices=slices,
+        n_threads=3,
+    ).scan
     assert part.kspace.tobytes() == whole.kspace[list(slices)].tobytes()
     assert fingerprint(scan) == before
 

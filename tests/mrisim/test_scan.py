@@ -22,7 +22,10 @@ def kspace(shape=(2, 3, 6, 9), dtype=np.complex64):
 @pytest.mark.parametrize(
     ("array", "message"),
     [
-        (np.zeros((3, 64, 64), np.complex64), r"kspace has shape \(3, 64, 64\).*\(slice, coil, readout, phase_encode\)"),
+        (
+            np.zeros((3, 64, 64), np.complex64),
+            r"kspace has shape \(3, 64, 64\).*\(slice, coil, readout, phase_encode\)",
+        ),
         (np.zeros((1, 3, 8, 8), np.float32), r"dtype float32; expected a complex array"),
         (np.zeros((1, 0, 8, 8), np.complex64), r"expected at least one sample on every axis"),
     ],
@@ -130,7 +133,9 @@ def test_the_reference_is_measured_on_the_whole_volume():
     assert part.reference.signal_rms == reference.signal_rms
 
 
-@pytest.mark.parametrize(("value", "message"), [(np.nan, "slice 1 holds NaN or Inf"), (np.inf, "slice 1 holds NaN or Inf")])
+@pytest.mark.parametrize(
+    ("value", "message"), [(np.nan, "slice 1 holds NaN or Inf"), (np.inf, "slice 1 holds NaN or Inf")]
+)
 def test_kspace_that_is_not_finite_is_refused(value, message):
     data = kspace()
     data[1, 0, 2, 3] = value

@@ -32,8 +32,11 @@ def test_the_same_words_come_out_of_another_process_with_another_hash_seed():
     code = "from mrisim.seeding import stream; print(stream(3, 'a', 1).integers(0, 2**63))"
     results = {
         subprocess.run(
-            [sys.executable, "-c", code], env={"PYTHONHASHSEED": seed, "PYTHONPATH": ":".join(sys.path)},
-            capture_output=True, text=True, check=True,
+            [sys.executable, "-c", code],
+            env={"PYTHONHASHSEED": seed, "PYTHONPATH": ":".join(sys.path)},
+            capture_output=True,
+            text=True,
+            check=True,
         ).stdout
         for seed in ("1", "2")
     }

@@ -101,14 +101,19 @@ def test_outside_the_object_the_field_stays_between_its_extremes():
     latents = spec.draw(modelled_scan(*head()), rng=stream(0))
     field = np.stack([spec.field(MATRIX, latents, z) for z in range(N_SLICES)])
     inside = field[:, 4:21, 5:28]
-    assert field.max() == pytest.approx(inside.max(), rel=1e-12) and field.min() == pytest.approx(inside.min(), rel=1e-12)
+    assert field.max() == pytest.approx(inside.max(), rel=1e-12) and field.min() == pytest.approx(
+        inside.min(), rel=1e-12
+    )
 
 
 def test_measured_noise_is_not_shaded():
     """The delta form: y + F (b - 1) S x."""
     image, csm = head()
     noise = np.random.default_rng(1).normal(size=csm.shape) * 0.05j
-    clean, noisy = modelled_scan(image, csm, dtype=np.complex128), modelled_scan(image, csm, dtype=np.complex128, noise=noise)
+    clean, noisy = (
+        modelled_scan(image, csm, dtype=np.complex128),
+        modelled_scan(image, csm, dtype=np.complex128, noise=noise),
+    )
     spec = BiasField(range_ratio=3.0)
     latents = spec.draw(clean, rng=stream(0))
     difference = spec.apply(noisy, latents).kspace - spec.apply(clean, latents).kspace

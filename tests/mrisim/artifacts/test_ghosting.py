@@ -143,7 +143,9 @@ def test_the_mean_of_the_image_is_kept_by_a_pulsation_that_does_not_alias():
     assert abs(latents.line_wave.mean()) < 1e-12
 
 
-@pytest.mark.parametrize("spec", [Ghosting(phase_rad=1.0), Ghosting(delay_us=3.0), Ghosting(mode="pulsation", modulation=0.7)])
+@pytest.mark.parametrize(
+    "spec", [Ghosting(phase_rad=1.0), Ghosting(delay_us=3.0), Ghosting(mode="pulsation", modulation=0.7)]
+)
 def test_unacquired_samples_keep_every_bit(spec):
     sampled = np.ones((9, 14), bool)
     sampled[:, :3] = False
@@ -162,7 +164,9 @@ def test_what_is_identity():
     assert not Ghosting(mode="pulsation", modulation=0.1).is_identity
 
 
-@pytest.mark.parametrize("parameters", [{"phase_rad": 3.2}, {"phase_rad": -0.1}, {"modulation": 1.1}, {"frequency_hz": 0}])
+@pytest.mark.parametrize(
+    "parameters", [{"phase_rad": 3.2}, {"phase_rad": -0.1}, {"modulation": 1.1}, {"frequency_hz": 0}]
+)
 def test_impossible_parameters_are_refused(parameters):
     with pytest.raises(ValueError, match=next(iter(parameters))):
         Ghosting(**parameters)

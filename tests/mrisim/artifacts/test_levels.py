@@ -17,13 +17,13 @@ BY_KIND = pytest.mark.parametrize("kind", NEUTRAL)
 
 def test_the_union_is_the_registry():
     assert list(NEUTRAL) == list(KINDS)
-    assert spec_class("rician") is KINDS["noise"] and {"rician": "noise"} == ALIASES
+    assert spec_class("rician") is KINDS["noise"] and ALIASES == {"rician": "noise"}
     for kind, spec in KINDS.items():
         assert spec_class(kind) is spec and spec().kind == kind
 
 
 def test_an_unknown_kind_is_answered_with_the_kinds():
-    with pytest.raises(ConfigError, match="kind is 'blur'; expected one of noise, motion, .*bias-field, rician"):
+    with pytest.raises(ConfigError, match=r"kind is 'blur'; expected one of noise, motion, .*bias-field, rician"):
         spec_class("blur")
 
 

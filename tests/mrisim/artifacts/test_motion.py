@@ -47,7 +47,7 @@ def pixel_grid(shape):
 
 def dense_encoding(waves, csm, poses, voxel_mm):
     """y_c(k_j) = 1/sqrt(N) sum_r s_c(r) x(T_j^-1 r) exp(-2 pi i k_j r): pose by pose, pixel by pixel."""
-    n_coils, n_rows, n_columns = csm.shape
+    _n_coils, n_rows, n_columns = csm.shape
     row, column = pixel_grid((n_rows, n_columns))
     kspace = np.empty(csm.shape, complex)
     for j, (dx, dy, degrees) in enumerate(poses):
@@ -167,10 +167,17 @@ def test_breathing_along_the_readout_makes_bessel_side_bands(n_lines, n_replica)
     shape, fov_mm, tr_s = (14, n_lines), (140.0, 150.0), 0.5
     frequency_hz = n_replica / (tr_s * n_lines)
     image = random_complex(shape)
-    scan = modelled_scan(image[None], np.ones((1, 1, *shape)), dtype=np.complex128, fov_mm=fov_mm, repetition_time_ms=500.0)
+    scan = modelled_scan(
+        image[None], np.ones((1, 1, *shape)), dtype=np.complex128, fov_mm=fov_mm, repetition_time_ms=500.0
+    )
     spec = Motion(
-        rms=9.0, trajectory="periodic", ordering="sequential", recenter=False, frequency_hz=frequency_hz,
-        phase_encode_weight=0.0, rotation_weight=0.0,
+        rms=9.0,
+        trajectory="periodic",
+        ordering="sequential",
+        recenter=False,
+        frequency_hz=frequency_hz,
+        phase_encode_weight=0.0,
+        rotation_weight=0.0,
     )
     latents = spec.draw(scan, rng=stream(3))
     # the trajectory is a sine of the acquisition time, of root mean square 1; find its phase
@@ -237,7 +244,9 @@ def test_time_courses():
             for name in ("sudden", "drift", "walk")
         }
         drift = pose["drift"] / time[by_time].max()
-        np.testing.assert_allclose(np.diff(drift, axis=0).T * 1.0, np.outer(drift[-1], np.diff(time[by_time])) / time.max())
+        np.testing.assert_allclose(
+            np.diff(drift, axis=0).T * 1.0, np.outer(drift[-1], np.diff(time[by_time])) / time.max()
+        )
         assert 1 <= len(np.unique(pose["sudden"], axis=0)) <= 3  # two moves at most
         steps = np.abs(np.diff(pose["sudden"], axis=0)).sum(1)
         assert np.count_nonzero(steps) <= 2 and not pose["sudden"][0].any()
@@ -253,9 +262,12 @@ def test_the_walk_is_piecewise_linear_with_two_jumps():
 
 def test_moments_of_the_walk():
     """Increments of the three axes: mean 0, equal variance, uncorrelated."""
-    _, _, scan = wave_scan((12, 17), n_coils=1)
+    _, _, _scan = wave_scan((12, 17), n_coils=1)
     ends = np.array(
-        [Motion(recenter=False, ordering="sequential")._course(np.linspace(0, 1, 17), stream(seed))[-1] for seed in range(2000)]
+        [
+            Motion(recenter=False, ordering="sequential")._course(np.linspace(0, 1, 17), stream(seed))[-1]
+            for seed in range(2000)
+        ]
     )
     # walk of variance 1 plus two sudden moves of variance 1 each
     assert stats.kstest(ends.ravel() / np.sqrt(3), "norm").pvalue > 1e-3
@@ -313,7 +325,9 @@ def test_every_slice_moves_by_the_same_poses():
     assert relative_difference(got, encoded(np.roll(image, (2, -1), (1, 2)), csm)) < tolerance(np.complex64)
 
 
-@pytest.mark.parametrize("parameters", [{"rms": -1}, {"trajectory": "jump"}, {"ordering": "spiral"}, {"frequency_hz": 0}])
+@pytest.mark.parametrize(
+    "parameters", [{"rms": -1}, {"trajectory": "jump"}, {"ordering": "spiral"}, {"frequency_hz": 0}]
+)
 def test_impossible_parameters_are_refused(parameters):
     with pytest.raises(ValueError, match=next(iter(parameters))):
         Motion(**parameters)

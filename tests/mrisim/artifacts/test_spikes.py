@@ -17,7 +17,11 @@ def rectangle_scan(n_coils=3, matrix=(20, 27), value=5.0, dtype=np.complex128, s
     image[4:16, 6:20] = value
     maps = np.exp(1j * np.arange(n_coils)) / np.sqrt(n_coils)
     kspace = maps[:, None, None] * (dft_matrix(matrix[0]) @ image @ dft_matrix(matrix[1]).T)
-    return Scan(kspace[None].astype(dtype), Acquisition(fov_mm=(200.0, 200.0)), **({} if sampled is None else {"sampled": sampled}))
+    return Scan(
+        kspace[None].astype(dtype),
+        Acquisition(fov_mm=(200.0, 200.0)),
+        **({} if sampled is None else {"sampled": sampled}),
+    )
 
 
 def images_of(kspace):

@@ -44,7 +44,9 @@ def test_equispaced_lines_fold_the_object_onto_itself(n_lines, step, first):
     assert np.flatnonzero(result.sampled[0]).tolist() == list(range(first, n_lines, step))
     got = rows.conj().T @ result.kspace @ columns.conj()
     expected = sum(
-        np.exp(2j * np.pi * copy * (n_lines // 2 - first) / step) * np.roll(image, -copy * n_lines // step, axis=-1) / step
+        np.exp(2j * np.pi * copy * (n_lines // 2 - first) / step)
+        * np.roll(image, -copy * n_lines // step, axis=-1)
+        / step
         for copy in range(step)
     )
     assert relative_difference(got, expected) < tolerance(complex)
@@ -93,7 +95,9 @@ def test_variable_density_draws_lines_in_proportion_to_their_weight():
     n_lines, n_seeds = 20, 4000
     scan, counts = scan_of((2, n_lines), n_coils=1), np.zeros(n_lines)
     for seed in range(n_seeds):
-        counts[kept_lines(scan, seed, acceleration=20, pattern="variable-density", acs_fraction=0, density_power=1.5)] += 1
+        counts[
+            kept_lines(scan, seed, acceleration=20, pattern="variable-density", acs_fraction=0, density_power=1.5)
+        ] += 1
     distance = np.abs(np.arange(n_lines) - 10)
     weight = (1 - distance / 11) ** 1.5
     assert counts.sum() == n_seeds
