@@ -1,0 +1,71 @@
+"""What a command would cost, before anything is done: time and disk, from small measurements on this machine."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from diagnose.dataset import SliceTable
+from diagnose.execution import choose_execution
+from diagnose.slice_images import Shift, make_images
+
+BYTES_PER_PIXEL = 4
+
+
+@dataclass(frozen=True)
+class Cost:
+    """An estimate and what it is an estimate of."""
+
+    record: dict[str, Any]
+
+    @property
+    def lines(self) -> list[str]:
+        """The estimate as text."""
+        return [f"{name.replace('_', ' ')}: {value}" for name, value in self.record.items()]
+
+
+def slice_counts(table: SliceTable) -> dict[str, str]:
+    """Return patients and slices of each split as text, by its name."""
+    parts = {split: table.of_split(split) for split in ("train", "val", "test")}
+    return {
+        split: f"{len(set(part.patients.tolist()))} patients, {len(part.volumes)} files, {len(part.labels)} slices"
+        for split, part in parts.items()
+    }
+
+
+def seconds_per_image(table: SliceTable, shifts: list[Shift], crop: int | None, n_threads: int) -> float:
+    """Measure what one image of each shift costs together, in s, on one volume."""
+    volume = table.volumes[0]
+    make_images(volume, shifts[0], crop=crop)  # imports and compiled kernels do not count
+    total = 0.0
+    for shift in shifts:
+        started = time.perf_counter()
+        make_images(volume, shift, crop=crop)
+        total += (time.perf_counter() - started) / volume.n_slices
+    return total / n_threads
+
+
+def training_seconds(network: torch.nn.Module, batch_shape: tuple[int, ...], n_slices: int) -> float:
+    """Return the time of training steps over so many slices, in s, in the formats that a run would choose."""
+    execution = choose_execution(network, batch_shape, precision="auto", memory_format="auto")
+    return min(execution.milliseconds.values()) / 1e3 / batch_shape[0] * n_slices
+
+
+def image_bytes(table: SliceTable, shape: tuple[int, int], n_images_each: int = 1) -> int:
+    """Return the disk space of the cached images of a table."""
+    return int(BYTES_PER_PIXEL * len(table.labels) * np.prod(shape) * n_images_each)
+
+
+def as_time(seconds: float) -> str:
+    """Return a time with a unit that fits."""
+    return (
+        f"{seconds:.0f} s"
+        if seconds < 120
+        else f"{seconds / 60:.0f} min"
+        if seconds < 7200
+        else f"{seconds / 3600:.1f} h"
+    )

@@ -1,0 +1,141 @@
+"""How a network runs on this machine: number format and memory format, by a measured probe, and deterministic kernels.
+
+bfloat16 pays where the CPU multiplies it (AMX, AVX512-BF16) and is many times slower elsewhere; channels-last pays for
+batch norm and costs group norm dearly. So both are measured, for the norm at hand.
+"""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import product
+from typing import TypeVar
+
+import torch
+from pydantic import BaseModel, ConfigDict
+from torch import nn
+
+from mrisim.errors import ConfigError
+
+Network = TypeVar("Network", bound=nn.Module)
+
+MIN_GAIN = 1.15
+"""A format other than float32 and contiguous must be this much faster to be taken: clocks are noisy."""
+N_PROBE_STEPS = 3
+SAFE_CHANNELS = 16
+"""oneDNN computes in blocks of so many channels."""
+
+
+class Execution(BaseModel):
+    """Formats and threads of a run; stored, so that a resumed run goes on with the same ones."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    precision: str = "float32"
+    memory_format: str = "contiguous"
+    n_threads: int = 1
+    milliseconds: dict[str, float] = {}
+    """Of a training step in the probe, by "precision memory_format"."""
+
+    @property
+    def torch_memory_format(self) -> torch.memory_format:
+        """The memory format as torch names it."""
+        return torch.channels_last if self.memory_format == "channels-last" else torch.contiguous_format
+
+    def laid_out(self, network: Network) -> Network:
+        """Return the network, its weights moved to the memory format."""
+        network.to(memory_format=self.torch_memory_format)  # type: ignore[call-overload]  # missing in torch's stubs
+        return network
+
+    def autocast(self) -> torch.autocast:
+        """Return the context of a training step."""
+        return torch.autocast("cpu", dtype=torch.bfloat16, enabled=self.precision == "bfloat16")
+
+
+def choose_execution(
+    network: nn.Module, batch_shape: tuple[int, ...], *, precision: str, memory_format: str
+) -> Execution:
+    """Return the fastest formats for training steps of a network; "auto" leaves one open.
+
+    Parameters
+    ----------
+    network : nn.Module
+        Copied; its weights and statistics stay as they are.
+    batch_shape : tuple of int
+        (image, channel, rows, columns).
+
+    Raises
+    ------
+    ConfigError
+        If channels-last is asked for where it is not safe.
+    """
+    precisions = ("float32", "bfloat16") if precision == "auto" else (precision,)
+    formats = ("contiguous", "channels-last") if memory_format == "auto" else (memory_format,)
+    if not channels_last_is_safe(network):
+        if memory_format == "channels-last":
+            raise ConfigError(
+                "channels-last writes beyond its memory in torch's strided 1 x 1 convolutions of these widths; "
+                f"expected a width that is a multiple of {SAFE_CHANNELS}, or memory_format=contiguous"
+            )
+        formats = ("contiguous",)
+    candidates = [
+        Execution(precision=number, memory_format=layout, n_threads=torch.get_num_threads())
+        for number, layout in product(precisions, formats)
+    ]
+    if len(candidates) == 1:
+        return candidates[0]
+    times = [_step_seconds(network, batch_shape, candidate) for candidate in candidates]
+    best = candidates[0]
+    if times[0] > MIN_GAIN * min(times):
+        best = candidates[times.index(min(times))]
+    measured = {
+        f"{candidate.precision} {candidate.memory_format}": round(1e3 * seconds, 2)
+        for candidate, seconds in zip(candidates, times, strict=True)
+    }
+    return best.model_copy(update={"milliseconds": measured})
+
+
+def channels_last_is_safe(network: nn.Module) -> bool:
+    """Return whether torch's channels-last kernels can be trusted with a network's convolutions.
+
+    Measured with torch 2.13 on an AVX-512 CPU: the backward pass of Conv2d(8, 16, 1, stride=2) corrupts the heap in
+    channels-last (crash at `free`, float32 and bfloat16 alike); with 16 channels or a multiple it does not.
+    """
+    strided = [
+        module
+        for module in network.modules()
+        if isinstance(module, nn.Conv2d) and module.kernel_size == (1, 1) and module.stride != (1, 1)
+    ]
+    return all(module.in_channels % SAFE_CHANNELS == 0 for module in strided)
+
+
+def _step_seconds(network: nn.Module, batch_shape: tuple[int, ...], execution: Execution) -> float:
+    """Return the shortest of a few training steps, in s; the first, which sets things up, does not count."""
+    trial = execution.laid_out(copy.deepcopy(network)).train()
+    images = (
+        torch.linspace(-2, 2, batch_shape[-1])
+        .expand(batch_shape)
+        .contiguous(memory_format=execution.torch_memory_format)
+    )
+    seconds = []
+    for _ in range(N_PROBE_STEPS + 1):
+        started = time.perf_counter()
+        with execution.autocast():
+            result = trial(images).float().square().mean()
+        result.backward()
+        trial.zero_grad(set_to_none=True)
+        seconds.append(time.perf_counter() - started)
+    return min(seconds[1:])
+
+
+@contextmanager
+def deterministic_kernels() -> Iterator[None]:
+    """Refuse operations without a deterministic implementation for a while; what held before holds afterwards."""
+    before = torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before)

@@ -1,0 +1,1 @@
+"""Tasks: loss, prediction and metric of what a network is trained for."""

@@ -1,0 +1,171 @@
+"""Train one network: a plain loop that can be stopped at any moment and continued bit for bit.
+
+Weighted sampler, AdamW, early stop on the mean AUROC of clean validation, best checkpoint; the corruption of
+`train_shift`, if any, acts on multi-coil k-space, anew in every epoch.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from diagnose.checkpoint import load_model
+from diagnose.clean_results import predict_clean, summarise_clean
+from diagnose.cost_estimate import Cost, as_time, image_bytes, seconds_per_image, slice_counts, training_seconds
+from diagnose.dataset import SliceTable, load_slice_table
+from diagnose.execution import choose_execution, deterministic_kernels
+from diagnose.input_scaling import fit_scaling
+from diagnose.prediction_table import write_table
+from diagnose.run_folder import (
+    DONE,
+    DataLocation,
+    open_run,
+    recall_execution,
+    remember_execution,
+    run_name,
+    write_history,
+)  # fmt: skip
+from diagnose.slice_images import ImageStore, Shift, image_store, make_images, split_images
+from diagnose.train_spec import TrainSpec
+from diagnose.training_loop import SHIFTED, Material, Watch, architecture_of, batches_in_epoch, run_epoch
+from diagnose.training_state import new_state
+from mrisim.errors import ConfigError
+from mrisim.files import write_text
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """A finished run."""
+
+    folder: Path
+    results: dict[str, Any]
+    """Clean AUROC with intervals; the content of results.json."""
+    was_done: bool
+
+
+def fit(
+    spec: TrainSpec, location: DataLocation, folder: Path | None = None, *, overwrite: bool = False,
+    n_threads: int = 1, watch: Watch | None = None,
+) -> FitResult:  # fmt: skip
+    """Train a network, or go on with, or report, a run that exists.
+
+    Parameters
+    ----------
+    spec : TrainSpec
+    location : DataLocation
+    folder : Path, optional
+        The run folder; ``runs/<norm>__seed<k>__<hash>`` by default.
+    overwrite : bool
+        Replace a run that is there.
+    n_threads : int
+        Of torch, and volumes read at a time. A resumed run keeps those it began with: the sums depend on them.
+    watch : Watch, optional
+
+    Returns
+    -------
+    FitResult
+
+    Raises
+    ------
+    DataError, ConfigError
+        If data, labels, split or request cannot be used.
+    Interrupted
+        If the caller asked to stop.
+    """
+    watch = watch or Watch()
+    table = load_slice_table(spec.data_request(location.root, location.labels, location.split))
+    folder = folder or Path("runs") / run_name(spec, table.identity)
+    state_of_folder = open_run(folder, spec, table, location, overwrite=overwrite)
+    if state_of_folder == "done":
+        return FitResult(folder, json.loads((folder / "results.json").read_text(encoding="utf-8")), was_done=True)
+    for note in table.notes:
+        watch.say(f"note: {note}")
+    watch.say(
+        f"{'resuming' if state_of_folder == 'resumed' else 'training'} {spec.norm}, seed {spec.seed}, in {folder}"
+    )
+    known = recall_execution(folder)
+    n_threads_before = torch.get_num_threads()
+    torch.set_num_threads(known.n_threads if known else n_threads)
+    try:
+        with deterministic_kernels():
+            results = _train_and_predict(spec, table, folder, image_store(spec.crop, n_threads=n_threads), watch)
+    finally:
+        torch.set_num_threads(n_threads_before)
+    return FitResult(folder, results, was_done=False)
+
+
+def estimate(spec: TrainSpec, location: DataLocation, *, folder: Path | None = None, n_threads: int = 1) -> Cost:
+    """Return what a run would take, from the real data and a measured step; nothing is written.
+
+    Raises
+    ------
+    DataError, ConfigError
+        As `fit`.
+    """
+    table = load_slice_table(spec.data_request(location.root, location.labels, location.split))
+    train = table.of_split("train")
+    shape = make_images(train.volumes[0], Shift(), crop=spec.crop, slices=[0]).shape[1:]
+    network = architecture_of(spec, table).build(spec.seed)
+    n_threads_before = torch.get_num_threads()
+    torch.set_num_threads(n_threads)
+    _check_fit(network, (spec.batch, 1, *shape))
+    try:
+        steps = training_seconds(network, (spec.batch, 1, *shape), spec.epochs * len(train.labels))
+    finally:
+        torch.set_num_threads(n_threads_before)
+    clean = seconds_per_image(train, [Shift()], spec.crop, n_threads) * len(table.labels)
+    return Cost({
+        "out": str(folder or Path("runs") / run_name(spec, table.identity)),
+        **slice_counts(table),
+        "findings": ", ".join(table.findings),
+        "parameters": f"{sum(parameter.numel() for parameter in network.parameters()):,}",
+        "clean_images": f"{as_time(clean)}, {image_bytes(table, shape) / 1e6:.0f} MB in the cache (once)",
+        "training": f"about {as_time(steps)} for {spec.epochs} epochs on {n_threads} threads, at most",
+        "notes": "; ".join(table.notes) or "none",
+    })  # fmt: skip
+
+
+def _train_and_predict(
+    spec: TrainSpec, table: SliceTable, folder: Path, store: ImageStore, watch: Watch
+) -> dict[str, Any]:
+    train, val, test = (table.of_split(split) for split in ("train", "val", "test"))
+    train_images, val_images, test_images = (
+        split_images(part, Shift(), store, watch.images) for part in (train, val, test)
+    )
+    network = architecture_of(spec, table).build(spec.seed)
+    execution = recall_execution(folder)
+    if execution is None:
+        shape = (min(spec.batch, len(train.labels)), 1, *train_images.shape[1:])
+        _check_fit(network, shape)
+        execution = choose_execution(network, shape, precision=spec.precision, memory_format=spec.memory_format)
+        remember_execution(folder, execution)
+    scaling = fit_scaling(spec.scaling, train_images)
+    material = Material(train, train_images, val, val_images, scaling, store, execution)
+    state = new_state(execution.laid_out(network), spec, batches_in_epoch(train, spec))
+    state.restore(folder)
+    while state.epoch < spec.epochs and state.epoch - 1 - state.best_epoch < spec.patience:
+        run_epoch(state, spec, material, folder, watch)
+    write_history(folder, state.history, table.findings)
+    (folder / SHIFTED).unlink(missing_ok=True)
+    trained, description = load_model(folder)
+    images = {"val": (val, val_images), "test": (test, test_images)}
+    blocks = predict_clean(trained, description, images, run=folder.name, execution=execution)
+    write_table(folder / "predictions.csv.gz", blocks)
+    results = summarise_clean(blocks, description)
+    write_text(folder / "results.json", json.dumps(results, indent=2) + "\n")
+    write_text(folder / DONE, "")
+    return results
+
+
+def _check_fit(network: torch.nn.Module, batch_shape: tuple[int, ...]) -> None:
+    """Refuse images that the network shrinks to nothing, before a long run finds out."""
+    try:
+        with torch.inference_mode():
+            network.eval()(torch.zeros((1, *batch_shape[1:])))
+    except ValueError as error:
+        rows, columns = batch_shape[2:]
+        raise ConfigError(f"images of {rows} x {columns} do not fit the network: {error}") from None

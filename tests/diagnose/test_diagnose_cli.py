@@ -1,0 +1,156 @@
+"""The `diagnose` program as a user meets it: commands, exit codes, one line for an error."""
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import chdir, redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from diagnose.cli import main, parse_levels
+from diagnose.norms import NORMS
+from diagnose.testing import SMALL
+from mrisim.errors import UsageError
+
+SETTINGS = [f"--set={name}={value}" for name, value in SMALL.items() if name != "epochs"]
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a command left behind."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def diagnose(*arguments: str, cwd: Path) -> Done:
+    """Run the program in this process: importing torch anew for every command would take most of the time."""
+    out, error, code = io.StringIO(), io.StringIO(), 0
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGUSR1)}
+    with chdir(cwd), redirect_stdout(out), redirect_stderr(error), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["diagnose", *arguments])
+        try:
+            main()
+        except SystemExit as end:
+            code = int(end.code or 0)
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+    return Done(code, out.getvalue(), error.getvalue())
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("work")
+
+
+@pytest.fixture(scope="module")
+def trained(cohort: Path, workplace: Path) -> dict[str, object]:
+    """The record of a run, trained by the command."""
+    done = diagnose(
+        "train",
+        "--norm",
+        "gn",
+        "--data",
+        str(cohort),
+        "--epochs",
+        "8",
+        "--json",
+        "--threads",
+        "1",
+        *SETTINGS,
+        cwd=workplace,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_train_then_evaluate_gives_a_table_with_intervals(trained: dict[str, object], workplace: Path):
+    assert str(trained["run"]).startswith("runs/gn__seed0__")
+    done = diagnose(
+        "evaluate", str(trained["run"]), "--kind", "all", "--levels", "0,3", "--threads", "1", cwd=workplace
+    )
+    assert done.returncode == 0, done.stderr
+    for kind in ("noise", "motion", "ghosting", "spikes", "undersampling", "bias-field"):
+        (line,) = [text for text in done.stdout.splitlines() if text.strip().startswith(kind)]
+        assert line.count("[") == 1 and "," in line
+    assert "retained" in done.stdout and "simulation results" in done.stdout
+    assert "evaluations/gn__seed0__" in done.stdout
+
+
+def test_a_finished_run_is_reported_not_trained(trained: dict[str, object], cohort: Path, workplace: Path):
+    again = diagnose(
+        "train", "--data", str(cohort), "--epochs", "8", "--json", "--threads", "1", *SETTINGS, cwd=workplace
+    )
+    assert json.loads(again.stdout) == trained and "finished run" in again.stderr
+
+
+def test_dry_runs_say_what_would_be_done_and_do_nothing(
+    trained: dict[str, object], cohort: Path, tmp_path: Path, workplace: Path
+):
+    dry = diagnose("train", "--norm", "bn", "--data", str(cohort), "--dry-run", "--json", *SETTINGS, cwd=tmp_path)
+    record = json.loads(dry.stdout)
+    assert record["train"] == "14 patients, 14 files, 42 slices" and "epochs" in record["training"]
+    assert not list(tmp_path.iterdir())
+    before = sorted(workplace.rglob("*"))
+    dry = diagnose("evaluate", str(trained["run"]), "--dry-run", cwd=workplace)
+    assert dry.returncode == 0 and "shifts: 31" in dry.stdout and sorted(workplace.rglob("*")) == before
+
+
+def test_norms_are_listed(tmp_path: Path):
+    rows = json.loads(diagnose("norms", "--json", cwd=tmp_path).stdout)["norms"]
+    assert [row["name"] for row in rows] == list(NORMS) and {row["eps"] for row in rows[:4]} == {1e-5}
+    assert diagnose("norms", "--width", "3", cwd=tmp_path).returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["train", "--norm", "layer"], 3, "expected one of bn, gn, ln, in, none"),
+        (["train", "--set", "momentum=0.9"], 3, "no such setting"),
+        (["train", "--data", "nowhere"], 4, "nowhere is not a folder"),
+        (["train", "--train-shift", "noise"], 3, "expected KIND:LEVEL"),
+        (["train", "--epochs", "many"], 2, "--epochs"),
+        (["evaluate"], 2, "expected run folders, or --predictions CSV; got neither"),
+        (["evaluate", "nowhere"], 4, "nowhere holds no model.safetensors"),
+        (["evaluate", "--predictions", "none.csv"], 4, "none.csv does not exist"),
+        (["evaluate", "x", "--kind", "blur"], 3, "kind is 'blur'; expected one of noise"),
+        (["evaluate", "x", "--levels", "0..9"], 2, "expected levels from 0 to 5"),
+        (["evaluate", "x", "--recon", "rss,grappa"], 2, "--recon names 'grappa'; expected some of rss"),
+        (["evaluate", "x", "--adapt", "tent"], 3, "expected frozen, precise-bn"),
+    ],
+)
+def test_errors_are_one_line_and_an_exit_code(tmp_path: Path, arguments: list[str], code: int, message: str):
+    done = diagnose(*arguments, cwd=tmp_path)
+    assert done.returncode == code and message in done.stderr, done.stderr
+    assert "Traceback" not in done.stderr and not done.stdout
+    if code > 2:
+        assert len(done.stderr.splitlines()) == 1
+
+
+def test_levels():
+    assert parse_levels("0..5") == (0, 1, 2, 3, 4, 5)
+    assert parse_levels("5,1..2") == (1, 2, 5)
+    for text in ("", "3..1", "-1", "six"):
+        with pytest.raises(UsageError):
+            parse_levels(text)
+
+
+def test_help_answers_at_once_and_imports_nothing_heavy(tmp_path: Path):
+    seconds = []
+    for _ in range(3):
+        started = time.perf_counter()
+        subprocess.run([sys.executable, "-m", "diagnose.cli", "--help"], cwd=tmp_path, capture_output=True, check=True)
+        seconds.append(time.perf_counter() - started)
+    code = "import sys, diagnose.cli; print(*sys.modules, sep='\\n')"
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=os.getcwd(), check=True
+    ).stdout
+    assert not {"torch", "numpy", "sigpy", "scipy", "h5py"} & set(loaded.split())
+    assert min(seconds) < 1.0  # 0.5 s on an idle machine; tests share theirs

@@ -1,0 +1,234 @@
+"""Shifted evaluation: from run to table to numbers, the clean level, resuming, a stranger's table, bad input."""
+
+import csv
+import gzip
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from diagnose.adapt import parse_adaptation
+from diagnose.bootstrap import bootstrap_auroc_interval
+from diagnose.evaluate import EvaluationRequest, estimate, evaluate, evaluate_predictions, level_table_version
+from diagnose.metrics import operating_point
+from diagnose.prediction_table import Cell, PredictionBlock, read_table, write_table
+from diagnose.run_folder import DataLocation
+from diagnose.shift_report import result_lines
+from diagnose.shift_results import MEAN, ShiftResult, shift_results
+from diagnose.testing import SMALL, write_cohort
+from diagnose.train import fit
+from diagnose.train_spec import TrainSpec
+from mrisim.errors import ConfigError, DataError
+
+REQUEST = EvaluationRequest(("noise", "motion"), (0, 3, 5), ("rss", "adjoint"))
+
+
+@pytest.fixture(scope="module")
+def runs(cohort: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A finished run of bn and one of gn, with the same seed."""
+    root = tmp_path_factory.mktemp("runs")
+    return {
+        norm: fit(TrainSpec(**{**SMALL, "norm": norm, "epochs": 10}), DataLocation(cohort), root / norm).folder
+        for norm in ("bn", "gn")
+    }
+
+
+@pytest.fixture(scope="module")
+def evaluated(runs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return evaluate(list(runs.values()), REQUEST, tmp_path_factory.mktemp("evaluation") / "out").folder
+
+
+def find(results: list[ShiftResult], **wanted: object) -> ShiftResult:
+    (found,) = [row for row in results if all(getattr(row, name) == value for name, value in wanted.items())]
+    return found
+
+
+def stranger_blocks(n_patients: int = 60, n_slices: int = 2) -> list[PredictionBlock]:
+    """Scores with a known AUROC under two shifts; validation on the same scale."""
+    rng = np.random.default_rng(5)
+    blocks = []
+    for split in ("val", "test"):
+        patients = np.repeat([f"{split}{number}" for number in range(n_patients)], n_slices)
+        labels = (rng.random((len(patients), 2)) < 0.4).astype(np.int8)
+        noise = rng.normal(size=labels.shape)
+        items = tuple(f"{patient}/{index % n_slices}" for index, patient in enumerate(patients))
+        for kind, level, separation in (("clean", 0, 2.5), ("fog", 1, 1.0), ("fog", 2, 0.0)):
+            if split == "test" or kind == "clean":
+                scores = noise + separation * labels * [1.0, 0.2]
+                blocks.append(
+                    PredictionBlock(Cell("model", split, kind, level), items, patients, ("a", "b"), scores, labels)
+                )
+    return blocks
+
+
+def test_clean_rows_are_those_of_the_run_itself(evaluated: Path, runs: dict[str, Path]):
+    """The same images, network and code: what training wrote at its end comes out again bit for bit."""
+    blocks = read_table(evaluated / "predictions.csv.gz")
+    for name, run in runs.items():
+        for own in read_table(run / "predictions.csv.gz"):
+            (found,) = [b for b in blocks if b.cell == replace(own.cell, level_table=level_table_version())]
+            assert own.cell.run == name and np.array_equal(found.scores, own.scores)
+            assert found.items == own.items and np.array_equal(found.labels, own.labels)
+
+
+def test_table_has_every_slice_finding_shift_and_run_once(evaluated: Path):
+    with gzip.open(evaluated / "predictions.csv.gz", "rt") as text:
+        rows = list(csv.DictReader(text))
+    n_test, n_val, n_cells = 20 * 3, 10 * 3, 2 * (1 + 2 * 2)
+    assert len(rows) == 2 * 4 * (n_test * n_cells + n_val)
+    keys = {(r["run"], r["split"], r["item"], r["kind"], r["level"], r["recon"], r["finding"]) for r in rows}
+    assert len(keys) == len(rows)
+    assert {row["level_table"] for row in rows} == {level_table_version()}
+
+
+def test_evaluating_again_gives_the_same_bytes(evaluated: Path, runs: dict[str, Path], tmp_path: Path):
+    again = evaluate(list(runs.values()), REQUEST, tmp_path / "out", n_threads=2).folder
+    for name in ("results.csv", "predictions.csv.gz", "request.json"):
+        assert (again / name).read_bytes() == (evaluated / name).read_bytes()
+
+
+def test_a_shift_does_not_depend_on_what_else_is_asked_for(evaluated: Path, runs: dict[str, Path], tmp_path: Path):
+    alone = evaluate([runs["gn"]], EvaluationRequest(("motion",), (5,)), tmp_path / "out")
+    whole = shift_results(read_table(evaluated / "predictions.csv.gz"))
+    for row in alone.results:
+        assert row == find(whole, run="gn", recon="rss", kind=row.kind, level=row.level, finding=row.finding)
+
+
+def test_results_are_made_of_the_table_alone(evaluated: Path, tmp_path: Path):
+    result = evaluate_predictions(evaluated / "predictions.csv.gz", tmp_path / "again")
+    assert (result.folder / "results.csv").read_bytes() == (evaluated / "results.csv").read_bytes()
+
+
+def test_numbers_agree_with_scikit_learn_and_with_their_definitions():
+    blocks = stranger_blocks()
+    results = shift_results(blocks)
+    val, clean, fog1 = blocks[0], blocks[1], blocks[2]
+    row = find(results, kind="fog", level=1, finding="a")
+    area, clean_area = (roc_auc_score(block.labels[:, 0], block.scores[:, 0]) for block in (fog1, clean))
+    assert row.auroc == pytest.approx(area) and row.clean_auroc == pytest.approx(clean_area)
+    assert row.drop == pytest.approx(clean_area - area)
+    assert row.retained == pytest.approx((area - 0.5) / (clean_area - 0.5))
+    threshold = operating_point(val.scores[:, 0], val.labels[:, 0])
+    called, present = fog1.scores[:, 0] > threshold, fog1.labels[:, 0] == 1
+    assert row.sensitivity == pytest.approx(called[present].mean())
+    assert row.balanced_accuracy == pytest.approx((called[present].mean() + (~called[~present]).mean()) / 2)
+    alone = bootstrap_auroc_interval(fog1.scores[:, 0], fog1.labels[:, 0], fog1.patients, rng=np.random.default_rng(1))
+    assert alone.low is not None and alone.high is not None
+    assert (row.low, row.high) == (pytest.approx(alone.low, abs=0.015), pytest.approx(alone.high, abs=0.015))
+    assert row.drop_low is not None and row.drop_low > 0, "a drop of this size is no chance"
+
+
+def test_a_finding_that_is_not_learnt_is_marked_and_leaves_the_mean():
+    results = shift_results(stranger_blocks())
+    assert find(results, kind="clean", finding="a").learnt and not find(results, kind="clean", finding="b").learnt
+    for level in (1, 2):
+        mean, learnt = (find(results, kind="fog", level=level, finding=name) for name in (MEAN, "a"))
+        assert mean.auroc == pytest.approx(learnt.auroc) and mean.drop_low == pytest.approx(learnt.drop_low)
+    text = "\n".join(result_lines(results))
+    assert "not learnt" in text and "no statement about norms" in text
+
+
+def test_clean_against_itself_has_no_drop():
+    blocks = stranger_blocks()
+    same = replace(blocks[1], cell=Cell("model", "test", "identity", 3))
+    row = find(shift_results([*blocks, same]), kind="identity", finding="a")
+    assert (row.drop, row.drop_low, row.drop_high, row.retained) == (0, 0, 0, 1)
+
+
+def test_few_patients_get_no_interval_and_the_reason():
+    row = find(shift_results(stranger_blocks(n_patients=9)), kind="fog", level=1, finding="a")
+    assert row.low is None and row.drop_low is None and "at least 10 are needed" in row.no_interval
+
+
+def test_the_order_of_rows_does_not_matter(tmp_path: Path):
+    blocks = stranger_blocks()
+    write_table(tmp_path / "table.csv", blocks)
+    with gzip.open(tmp_path / "table.csv", "rt") as text:
+        header, *lines = text.read().splitlines()
+    np.random.default_rng(0).shuffle(lines)
+    (tmp_path / "shuffled.csv").write_text("\n".join([header, *lines]) + "\n")
+    key = ("kind", "level", "finding")
+    plain, shuffled = (
+        {
+            tuple(getattr(row, name) for name in key): row.auroc
+            for row in evaluate_predictions(tmp_path / name, tmp_path / "o").results
+        }
+        for name in ("table.csv", "shuffled.csv")
+    )
+    assert plain == shuffled
+
+
+def test_only_required_columns_are_needed(tmp_path: Path):
+    lines = ["item,patient,kind,level,finding,score,label"]
+    rng = np.random.default_rng(0)
+    for level in (0, 2):
+        lines += [f"i{n},p{n},haze,{level},a,{rng.normal() + n % 2:.3f},{n % 2}" for n in range(40)]
+    (tmp_path / "table.csv").write_text("\n".join(lines) + "\n")
+    results = evaluate_predictions(tmp_path / "table.csv", tmp_path / "out").results
+    assert {(row.kind, row.level) for row in results} >= {("haze", 0), ("haze", 2)}
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda lines: [lines[0].replace("score", "points"), *lines[1:]], "lacks the columns score"),
+        (lambda lines: [*lines[:-1]], "expected each finding once for each item"),
+        (lambda lines: [*lines, lines[-1]], "expected each finding once for each item"),
+        (lambda lines: [lines[0], lines[1].replace(",0,a", ",zero,a"), *lines[2:]], "line 2: .*expected numbers"),
+        (lambda lines: [line for line in lines if ",0,a" not in line and ",0,b" not in line], "has no clean test rows"),
+        (lambda lines: lines[:1], "has no row"),
+    ],
+)
+def test_bad_tables_are_refused(tmp_path: Path, damage, message: str):
+    lines = ["item,patient,kind,level,finding,score,label"]
+    for level in (0, 2):
+        lines += [f"i{n},p{n},haze,{level},{finding},{n * 7 % 11},{n % 2}" for n in range(12) for finding in "ab"]
+    (tmp_path / "table.csv").write_text("\n".join(damage(lines)) + "\n")
+    with pytest.raises(DataError, match=message):
+        evaluate_predictions(tmp_path / "table.csv", tmp_path / "out")
+
+
+def test_adaptations_stand_beside_frozen_and_idle_ones_are_named(runs: dict[str, Path], tmp_path: Path):
+    both = tuple(parse_adaptation(text) for text in ("frozen", "precise-bn", "prediction-time:exam:3"))
+    request = EvaluationRequest(("noise",), (4,), adaptations=both)
+    result = evaluate(list(runs.values()), request, tmp_path / "out")
+    assert {(row.run, row.adaptation) for row in result.results} == {
+        ("bn", "frozen"), ("bn", "precise-bn"), ("bn", "prediction-time-exam-batch3-pseudo0"), ("gn", "frozen"),
+    }  # fmt: skip
+    assert result.notes == ("gn: no batch norm, so only frozen is evaluated",)
+    with pytest.raises(ConfigError, match="gn has no batch norm: precise-bn has no effect"):
+        evaluate([runs["gn"]], replace(request, adaptations=both[1:]), tmp_path / "other")
+
+
+def test_another_request_does_not_overwrite(evaluated: Path, runs: dict[str, Path]):
+    with pytest.raises(ConfigError, match="out holds something else"):
+        evaluate([runs["gn"]], REQUEST, evaluated)
+
+
+def test_estimate_counts_what_will_be_done(runs: dict[str, Path]):
+    record = estimate([runs["gn"]], REQUEST).record
+    assert record["shifts"].startswith("10 ") and record["predictions"].startswith("600 ")
+
+
+def test_changed_data_unfinished_runs_and_bare_weights_are_refused(runs: dict[str, Path], cohort: Path, tmp_path: Path):
+    other = write_cohort(tmp_path / "cohort", n_patients={"train": 14, "val": 10, "test": 19})
+    with pytest.raises(DataError, match="gn was trained on other data"):
+        evaluate([runs["gn"]], REQUEST, tmp_path / "out", data=DataLocation(other))
+    copy = tmp_path / "moved"
+    shutil.copytree(runs["gn"], copy)
+    (copy / "location.json").unlink()
+    with pytest.raises(DataError, match="does not say where its data are; expected --data"):
+        evaluate([copy], REQUEST, tmp_path / "out")
+    moved = evaluate([copy], EvaluationRequest(("noise",), (1,)), tmp_path / "out", data=DataLocation(cohort))
+    assert json.loads((moved.folder / "request.json").read_text())["runs"] == ["moved"]
+    (copy / "DONE").unlink()
+    with pytest.raises(DataError, match="moved is not finished"):
+        evaluate([copy], REQUEST, tmp_path / "out2")
+    with pytest.raises(DataError, match="is a weights file; expected its run folder"):
+        evaluate([runs["gn"] / "model.safetensors"], REQUEST, tmp_path / "out2")
+    with pytest.raises(DataError, match="is a pickle"):
+        evaluate([runs["gn"] / "last.ckpt"], REQUEST, tmp_path / "out2")
