@@ -123,7 +123,9 @@ def evaluate(
     torch.set_num_threads(n_threads)
     try:
         for model in models:
-            blocks += model.predict(request.adaptations, Shift(CLEAN), "val", parts["val"], clean["val"], clean["train"])
+            blocks += model.predict(
+                request.adaptations, Shift(CLEAN), "val", parts["val"], clean["val"], clean["train"]
+            )
         for number, shift in enumerate(request.shifts, start=1):
             watch.say(f"{number}/{len(request.shifts)} {shift.label}")
             images = split_images(parts["test"], shift, store, watch.images)

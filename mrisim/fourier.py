@@ -105,9 +105,11 @@ def resolve_device(device: str) -> str:
     if device == "auto":
         try:
             import cupy
-
+        except ImportError:
+            return "cpu"
+        try:
             return "cuda" if cupy.cuda.runtime.getDeviceCount() > 0 else "cpu"
-        except Exception:
+        except cupy.cuda.runtime.CUDARuntimeError:  # CuPy without a driver
             return "cpu"
     to_device(np.zeros(1, np.complex64), device)
     return device

@@ -107,9 +107,10 @@ class Motion(ArtifactSpec):
             moving = RigidObject(model.image[index], scan.voxel_mm)
             change = moved_lines(moving, model.csm[index], after, lines)
             change -= moved_lines(moving, model.csm[index], before, lines)
-            at_rest = kspace[index][..., lines]
+            columns = xp.asarray(lines)
+            at_rest = kspace[index][..., columns]
             # where, not a sum with zero: minus zero would lose its sign
-            kspace[index][..., lines] = xp.where(sampled, at_rest + change, at_rest)
+            kspace[index][..., columns] = xp.where(sampled, at_rest + change, at_rest)
         return replace(scan, kspace=kspace, object_model=replace(model, pose=after))
 
     def _course(self, time_ms: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -184,7 +185,7 @@ def moved_lines(moving: RigidObject, csm: Array, pose: np.ndarray, lines: np.nda
         # Only the lines of this pose are computed: a thin Fourier matrix instead of a whole FFT for each pose.
         turns = np.multiply.outer(position, lines[members] - n_lines_total // 2) / n_lines_total
         fourier = xp.asarray((np.exp(-2j * np.pi * turns) / np.sqrt(n_lines_total)).astype(csm.dtype))
-        hybrid[..., members] = (csm * moving.at(one_pose)) @ fourier
+        hybrid[..., xp.asarray(members)] = (csm * moving.at(one_pose)) @ fourier
     return centred_fft(hybrid, axes=(-2,))
 
 

@@ -1,0 +1,43 @@
+"""The same calls on a GPU: every law, every kind, every reconstruction; needs CuPy and a device."""
+
+import numpy as np
+import pytest
+
+from mrisim.artifacts import KINDS
+from mrisim.corrupt import corrupt
+from mrisim.fourier import resolve_device
+from mrisim.phantoms.default import default_scan
+from mrisim.reconstruct import RECONSTRUCTIONS, reconstruct
+from mrisim.selftest import run_checks
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(resolve_device("auto") == "cpu", reason="no CUDA device, or CuPy is not installed"),
+]
+TOLERANCE = 2e-5
+
+
+def relative(a: np.ndarray, b: np.ndarray) -> float:
+    return float(np.linalg.norm(a - b) / np.linalg.norm(b))
+
+
+def test_every_law_holds() -> None:
+    failed = [(subject, check) for subject, check in run_checks("cuda") if not check.passed]
+    assert not failed
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_corruption_is_the_same(kind: str) -> None:
+    scan = default_scan(matrix=(64, 64))
+    spec = KINDS[kind].at_level(3, n_coils=scan.n_coils)
+    on_cpu, on_gpu = (corrupt(scan, [spec], seed=1, device=device).scan.kspace for device in ("cpu", "cuda"))
+    assert relative(on_gpu, on_cpu) < TOLERANCE
+
+
+@pytest.mark.parametrize("name", RECONSTRUCTIONS)
+def test_a_reconstruction_is_the_same(name: str) -> None:
+    scan = default_scan(matrix=(64, 64))
+    under = corrupt(scan, [KINDS["undersampling"].at_level(1)]).scan
+    on_cpu, on_gpu = (reconstruct(under, name, device=device).magnitude for device in ("cpu", "cuda"))
+    # the iterative ones amplify rounding
+    assert relative(on_gpu, on_cpu) < 1e-3
