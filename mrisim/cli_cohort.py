@@ -102,6 +102,9 @@ def brain(
     scanner: Scanners = None,
     coils: Coils = None,
     lesions: Lesions = "random",
+    anatomy: Annotated[
+        Path | None, typer.Option("--anatomy", help="T1-weighted NIfTI of a real head in place of the procedural one.")
+    ] = None,
     seed: Seed = 0,
     workers: Workers = None,
     out: Out = None,
@@ -123,8 +126,18 @@ def brain(
         scanners=choose_scanners(field or (), matrix=matrix, n_coils=coils, names=scanner or ()),
         lesions=lesions,
         seed=seed,
+        **(_real_head(anatomy) if anatomy else {}),
     )
     _make(spec, out, workers, overwrite, dry_run, as_json)
+
+
+def _real_head(path: Path) -> dict[str, Any]:
+    """Return what a spec says of a real head, once that has been read as one."""
+    from mrisim.files import sha256_of_file
+    from mrisim.phantoms.anatomy_file import anatomy_from_file
+
+    anatomy_from_file(path)
+    return {"template_sha256": sha256_of_file(path), "template": path.resolve()}
 
 
 @cache_app.command()
@@ -162,7 +175,6 @@ def _make(
     overwrite: bool,
     dry_run: bool,
     as_json: bool,
-    **source: Any,
 ) -> None:
     from mrisim.cohort import make_cohort
     from mrisim.cohort_cache import cost_line, usable_cores
@@ -178,7 +190,7 @@ def _make(
     typer.echo(line, err=True)
     signal.signal(signal.SIGTERM, _on_sigterm)
     with patient_progress() as tell:
-        report = make_cohort(spec, folder, n_workers=n_workers, overwrite=overwrite, on_patient=tell, **source)
+        report = make_cohort(spec, folder, n_workers=n_workers, overwrite=overwrite, on_patient=tell)
     what = f"{report.n_made} patients made" if report.n_made else "nothing to do, the cohort is complete"
     there = report.n_patients - report.n_made
     resumed = f", {there} were there" if there and report.n_made else ""

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from functools import cache
+from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 
 from mrisim.cohort_knee import PaintedSlice, box_on_grid
+from mrisim.cohort_protocol import CohortSpec
 from mrisim.errors import ConfigError
+from mrisim.phantoms.anatomy_file import TemplateAnatomy, anatomy_from_file
 from mrisim.phantoms.brain import (
     CENTRE_MM,
     INTRACRANIAL,
@@ -27,9 +31,18 @@ NOISE_FACTOR = 0.3
 large, and its contrasts have a fifth to a half of the proton density signal."""
 
 
-def draw(lesions: Any, *, rng: np.random.Generator) -> BrainSubject:
-    """Draw a subject with random lesions, one kind of lesions, or none."""
-    return draw_subject(rng=rng, lesions=lesions)
+def draw(spec: CohortSpec, *, rng: np.random.Generator) -> BrainSubject:
+    """Draw a subject with random lesions, one kind of them, or none; a real head gives the anatomy if there is one."""
+    if spec.template is None and spec.template_sha256:
+        raise ConfigError("the cohort was made from a real head; expected its file again (--anatomy)")
+    anatomy = None if spec.template is None else _template(spec.template)
+    return draw_subject(rng=rng, lesions=cast(Any, spec.lesions), anatomy=anatomy)
+
+
+@cache
+def _template(path: Path) -> TemplateAnatomy:
+    """Read the real head once in each process: it takes some ten seconds."""
+    return anatomy_from_file(path)
 
 
 def paint(

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from mrisim.cohort_protocol import CohortSpec
 from mrisim.errors import ConfigError
 from mrisim.phantoms import tissue
 from mrisim.phantoms.knee import (
@@ -44,10 +45,10 @@ class PaintedSlice:
     """(readout, phase_encode), bool: what is left of the image where the skull is removed."""
 
 
-def draw(lesions: str, *, rng: np.random.Generator) -> Subject:
+def draw(spec: CohortSpec, *, rng: np.random.Generator) -> Subject:
     """Draw a subject with its random lesions, or its healthy twin."""
     subject = draw_subject(rng=rng)
-    return subject.without_lesions() if lesions == "none" else subject
+    return subject.without_lesions() if spec.lesions == "none" else subject
 
 
 def paint(

@@ -104,7 +104,7 @@ def examine(spec: CohortSpec, patient: int) -> Examination:
     off_resonance = draw_field(std=float(rng.uniform(*OFF_RESONANCE_STD_PPM)), rng=rng)
     phase = draw_field(std=PHASE_STD_RAD, constant=float(rng.uniform(0, 2 * np.pi)), rng=rng)
     return Examination(
-        subject=anatomy_module(spec).draw(spec.lesions, rng=_stream(spec, patient, "subject")),
+        subject=anatomy_module(spec).draw(spec, rng=_stream(spec, patient, "subject")),
         scanner=scanner,
         array=array,
         off_resonance_ppm=off_resonance,

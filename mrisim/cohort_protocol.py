@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -115,6 +116,10 @@ class CohortSpec(_Part):
     scanners: Annotated[tuple[VirtualScanner, ...], Field(min_length=1)] = SCANNERS[:1]
     lesions: Literal["random", "none", "glioma", "white_matter"] = "random"
     """Random: some patients have some. The kinds by name are the brain's."""
+    template_sha256: str = ""
+    """Content of the real head that stands in for the procedural one; empty = procedural."""
+    template: Path | None = Field(default=None, exclude=True, repr=False)
+    """Where that file lies here: no part of the identity, and written nowhere."""
     seed: Annotated[int, Field(ge=0)] = 0
     generator: str = GENERATOR
 
@@ -132,6 +137,8 @@ class CohortSpec(_Part):
             raise ValueError(f"plane is {self.plane!r}; expected {' or '.join(planes)} for the {self.anatomy}")
         if self.anatomy == "knee" and self.lesions not in ("random", "none"):
             raise ValueError(f"lesions is {self.lesions!r}; expected random or none for the knee")
+        if self.template_sha256 and self.anatomy != "brain":
+            raise ValueError("template is a head; expected the brain's cohort")
         if self.generator != GENERATOR:
             raise ValueError(f"generator is {self.generator!r}; this program makes version {GENERATOR!r}")
         return self

@@ -2,7 +2,7 @@
 
     python experiments/phantoms/contact_sheets.py
 
-Slices are as the virtual scanner gives them (coil shading, chemical shift, noise), reconstructed by root sum of squares.
+Slices are as the virtual scanner gives them (coil shading, chemical shift, noise), by root sum of squares.
 """
 
 from pathlib import Path

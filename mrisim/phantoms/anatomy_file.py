@@ -20,13 +20,12 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from mrisim.errors import DataError
+from mrisim.formats.nifti import is_label_map
 from mrisim.phantoms.brain_anatomy import INDEX, TISSUES
 
 FloatArray = NDArray[np.floating]
 Mask = NDArray[np.bool_]
 
-N_LABELS_AT_MOST = 64
-"""A volume of whole numbers with no more distinct values than this is taken for a label map."""
 BRAIN_CENTRE_MM = (0.0, -18.0, 8.0)
 """Where the brain's centre of mass is placed in head coordinates: about its place in MNI space."""
 SUBARACHNOID_MM = 1.0
@@ -123,12 +122,9 @@ def _read_head(path: Path) -> tuple[NDArray[np.float32], tuple[float, float, flo
         raise DataError(f"{path.name}: shape {data.shape} is {data.ndim}-D; expected one 3-D T1-weighted volume")
     if not np.isfinite(data).all():
         raise DataError(f"{path.name}: has values that are not finite; expected a T1-weighted volume")
-    if np.array_equal(data, np.round(data)):
-        n_values = len(np.unique(data))
-        if n_values <= N_LABELS_AT_MOST:
-            raise DataError(
-                f"{path.name}: {n_values} distinct whole numbers, a label map; expected a T1-weighted volume"
-            )
+    if is_label_map(data):
+        n_values = np.unique(data).size
+        raise DataError(f"{path.name}: {n_values} distinct whole numbers, a label map; expected a T1-weighted volume")
     a, b, c = (float(step) for step in file.header.get_zooms()[:3])
     if max(a, b, c) > 2.5 or min(data.shape) < 40:
         raise DataError(

@@ -72,7 +72,8 @@ def test_what_is_no_t1_weighted_head_is_refused(tmp_path: Path) -> None:
         return tmp_path / name
 
     with pytest.raises(DataError, match=r"labels\.nii: 7 distinct whole numbers, a label map"):
-        anatomy_from_file(save("labels.nii", rng.integers(0, 7, (48, 48, 48)).astype(np.uint8)))
+        regions = np.kron(rng.integers(0, 7, (6, 6, 6)), np.ones((8, 8, 8)))
+        anatomy_from_file(save("labels.nii", regions.astype(np.uint8)))
     with pytest.raises(DataError, match="4-D"):
         anatomy_from_file(save("series.nii", rng.random((48, 48, 48, 3)).astype(np.float32)))
     with pytest.raises(DataError, match=r"at most 2\.5 mm"):
