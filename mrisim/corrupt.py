@@ -146,26 +146,48 @@ def apply(
     device: str = "cpu",
     n_threads: int = 1,
 ) -> Corrupted:
-    """Apply drawn artifacts to a scan; deterministic, and the same for any split of the slices."""
-    positions = range(scan.n_slices) if slices is None else slices
+    """Apply drawn artifacts to a scan; deterministic, and the same for any split of the slices.
+
+    Raises
+    ------
+    ConfigError
+        If `slices` is empty.
+    """
     if slices is not None:
-        scan = scan.select(positions)
+        if not len(slices):
+            raise ConfigError("slices is empty; expected at least one position")
+        scan = scan.select(slices)
     if not realisations:
         return Corrupted(scan, (), None, ())
 
-    def one_slice(position: int) -> tuple[Scan, ObjectModel | None]:
+    def one_slice(position: int) -> _CorruptedSlice:
         return _corrupt_slice(scan.select([position]), realisations, device)
 
     with ThreadPoolExecutor(max_workers=max(1, n_threads)) as pool:
         parts = list(pool.map(one_slice, range(scan.n_slices)))
-    kspace = np.concatenate([part.kspace for part, _ in parts])
-    fit = _model_fit([model for _, model in parts if model is not None])
-    corrupted = replace(scan, kspace=kspace, sampled=parts[0][0].sampled, reference=None)
-    return Corrupted(corrupted, tuple(realisations), fit, _notes(fit))
+    first = parts[0].scan
+    corrupted = replace(
+        scan,
+        kspace=np.concatenate([part.scan.kspace for part in parts]),
+        sampled=first.sampled,
+        noise_covariance=first.noise_covariance,
+        reference=None,
+    )
+    fit = _model_fit([part.model for part in parts if part.model is not None])
+    idle = [r for index, r in enumerate(realisations) if not any(part.effective[index] for part in parts)]
+    return Corrupted(corrupted, tuple(realisations), fit, (*_notes(fit), *map(_no_effect, idle)))
 
 
-def _corrupt_slice(part: Scan, realisations: Sequence[Realisation], device: str) -> tuple[Scan, ObjectModel | None]:
-    slice_id, model = part.slice_ids[0], None
+@dataclass(frozen=True)
+class _CorruptedSlice:
+    scan: Scan
+    model: ObjectModel | None
+    effective: tuple[bool, ...]
+    """Whether each artifact changed a sample."""
+
+
+def _corrupt_slice(part: Scan, realisations: Sequence[Realisation], device: str) -> _CorruptedSlice:
+    slice_id, model, effective = part.slice_ids[0], None, []
     part = replace(part, kspace=to_device(part.kspace, device))
     if any(realisation.spec.needs_object_model for realisation in realisations):
         from mrisim.object_model import estimate_object
@@ -173,8 +195,14 @@ def _corrupt_slice(part: Scan, realisations: Sequence[Realisation], device: str)
         model = estimate_object(part, device=device)
         part = replace(part, object_model=model)
     for realisation in realisations:
-        part = realisation.spec.apply(part, realisation.of_slice(slice_id))
-    return replace(part, kspace=to_device(part.kspace, "cpu"), object_model=None), model
+        before, part = part, realisation.spec.apply(part, realisation.of_slice(slice_id))
+        effective.append(bool((part.kspace != before.kspace).any()))
+    done = replace(part, kspace=to_device(part.kspace, "cpu"), object_model=None)
+    return _CorruptedSlice(done, model, tuple(effective))
+
+
+def _no_effect(realisation: Realisation) -> str:
+    return f"{realisation.spec.kind} changed no sample: with these parameters it has no effect on this scan"
 
 
 def _physical_order(spec: ArtifactSpec) -> tuple[int, int]:

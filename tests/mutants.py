@@ -77,7 +77,7 @@ MUTANTS: dict[str, tuple[Mutant, ...]] = {
         Mutant("reference.py", "air / scan.n_slices / scan.sampled.mean()", "air / scan.n_slices", "air of the padded share"),
         Mutant(NOISE, "latents.key, scan.sampled)", "latents.key, np.ones_like(scan.sampled))", "noise in the padding"),
         Mutant(NOISE, "rng.integers(0, 2**32, size=2, dtype=np.uint32)", "np.array([1, 2], np.uint32)", "one noise for all seeds"),
-        Mutant(NOISE, "        return replace(scan, kspace=kspace)", "        return replace(scan, kspace=np.abs(kspace) + 0j)", "magnitude for complex"),
+        Mutant(NOISE, "return replace(scan, kspace=kspace, noise", "return replace(scan, kspace=np.abs(kspace) + 0j, noise", "magnitude for complex"),
     ),
     "motion": (
         Mutant(MOTION, "np.exp(-2j * np.pi * turns)", "np.exp(2j * np.pi * turns)", "sign of the encoding"),

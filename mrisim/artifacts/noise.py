@@ -80,12 +80,14 @@ class Noise(ArtifactSpec):
         return NoiseLatents(key, factor, reference_of(scan).signal_rms, origin)
 
     def apply(self, scan: Scan, latents: NoiseLatents) -> Scan:
-        """Add L w to the acquired samples; the others stay as they are."""
+        """Add L w to the acquired samples; the others stay as they are. A known covariance grows by L L^H."""
         factor = latents.unit_factor * (latents.signal_rms / self.snr)
         kspace = scan.kspace.copy()
         for coils in kspace:
             add_correlated_noise(coils, factor, latents.key, scan.sampled)
-        return replace(scan, kspace=kspace)
+        known = scan.noise_covariance
+        covariance = None if known is None else known + factor @ factor.conj().T
+        return replace(scan, kspace=kspace, noise_covariance=covariance)
 
     def _unit_covariance(self, scan: Scan) -> tuple[np.ndarray, str]:
         n_coils, air = scan.n_coils, reference_of(scan).air_covariance

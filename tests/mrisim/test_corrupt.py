@@ -236,3 +236,16 @@ def test_broken_kspace_is_refused(value):
     kspace[0, 0, 3, 4] = value
     with pytest.raises(DataError):
         corrupt(replace(scan, kspace=kspace), [Noise(snr=5)])
+
+
+def test_an_artifact_that_changes_nothing_says_so():
+    still = Motion(rms=2.0, readout_weight=0, phase_encode_weight=0, rotation_weight=0)
+    result = corrupt(head_scan(), [still, Noise(snr=20)])
+    assert [note for note in result.notes if "no effect" in note] == [
+        "motion changed no sample: with these parameters it has no effect on this scan"
+    ]
+
+
+def test_no_slices_are_refused():
+    with pytest.raises(ConfigError, match="slices is empty"):
+        corrupt(head_scan(), [Noise(snr=20)], slices=[])

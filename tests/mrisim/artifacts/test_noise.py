@@ -192,3 +192,14 @@ def test_without_a_noise_scan_the_coils_are_correlated_as_the_air_of_the_oversam
     assert reference_of(measured).air_covariance.trace().real == pytest.approx(0.25 * expected.trace().real, rel=0.25)
     plain = replace(measured, acquisition=Acquisition(fov_mm=(200, 100)))
     assert Noise(snr=10).draw(plain, rng=rng).covariance_origin == "white"
+
+
+def test_a_known_covariance_grows_by_that_of_the_added_noise():
+    before = np.array([[2.0, 0.5j], [-0.5j, 1.0]])
+    scan = rectangle_scan(2, noise_covariance=before)
+    spec = Noise(snr=5)
+    latents = spec.draw(scan, rng=stream(0, "noise"))
+    after = spec.apply(scan, latents).noise_covariance
+    total = 2 * (latents.signal_rms / 5) ** 2  # tr(L L^H) / C, in the shape of the scan's own covariance
+    np.testing.assert_allclose(after, before * (1 + 2 * total / 3.0), rtol=1e-12)
+    assert spec.apply(replace(scan, noise_covariance=None), latents).noise_covariance is None
