@@ -10,6 +10,7 @@ The severity only scales the unit latents, so that a higher level is never milde
 from __future__ import annotations
 
 import json
+from abc import abstractmethod
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import cache
@@ -99,22 +100,22 @@ class ArtifactSpec(BaseModel):
         """Whether this spec leaves every scan as it is."""
         return bool(getattr(self, self.severity) == self.identity)
 
+    @abstractmethod
     def draw(self, scan: Scan, *, rng: np.random.Generator) -> Any:
         """Draw the latents; they do not depend on the severity."""
-        raise NotImplementedError  # every kind defines it
 
+    @abstractmethod
     def apply(self, scan: Scan, latents: Any) -> Scan:
         """Return the corrupted scan."""
-        raise NotImplementedError  # every kind defines it
 
     def sampled_after(self, scan: Scan, latents: Any) -> np.ndarray:
         """Return which samples are acquired once this kind has acted: (readout, phase_encode), bool."""
         return scan.sampled
 
     @classmethod
+    @abstractmethod
     def oracle(cls, device: str) -> tuple[Check, ...]:
         """Evaluate this kind's closed-form laws on a device."""
-        raise NotImplementedError  # every kind defines it
 
 
 def kind_name(spec: type[ArtifactSpec]) -> str:

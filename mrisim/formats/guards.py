@@ -18,7 +18,7 @@ def reading(path: Path, expected: str) -> Iterator[None]:
     """Turn any error of a reading library (they raise many types) into one line that names the file, not its folder."""
     try:
         yield
-    except (DataError, ConfigError):
+    except (DataError, ConfigError, AssertionError, NameError, ImportError):  # the last three are mistakes of ours
         raise
     except Exception as error:
         text = " ".join(str(error).split()).replace(str(path), path.name)
