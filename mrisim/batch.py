@@ -19,6 +19,7 @@ from mrisim.job import Job, Report, process
 
 REQUEST_FILE = "request.json"
 FAILURES_FILE = "failures.jsonl"
+DESCRIPTION_FILE = "dataset_description.json"
 DISK_FACTOR = 2
 """Room on disk over the size of the input: the scan, its images, and some for compression that the output lacks."""
 MEMORY_FACTOR = 8
@@ -130,6 +131,14 @@ def open_output(out: Path, job: Job, inputs: Iterable[Path], *, overwrite: bool)
     return False
 
 
+def withdraw(out: Path) -> None:
+    """Take an output folder back in which nothing came about; what else lies there stays."""
+    for name in (REQUEST_FILE, FAILURES_FILE, DESCRIPTION_FILE):
+        (out / name).unlink(missing_ok=True)
+    if not any(out.iterdir()):
+        out.rmdir()
+
+
 def run(
     items: Sequence[Item],
     job: Job,
@@ -161,7 +170,7 @@ def run(
     """
     n_threads = n_workers if len(items) == 1 else 1
     if any(item.path is not None and item.path.name.lower().endswith((".nii", ".nii.gz")) for item in items):
-        write_text(out / "dataset_description.json", json.dumps(bids.dataset_description(), indent=1) + "\n")
+        write_text(out / DESCRIPTION_FILE, json.dumps(bids.dataset_description(), indent=1) + "\n")
 
     def guarded(item: Item) -> Report:
         try:

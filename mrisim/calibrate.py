@@ -93,13 +93,13 @@ def measure_dose(ladder: str, severity: float, scans: Sequence[Scan], n_seeds: i
     spec = _spec(ladder, severity)
     errors, similarities = [], []
     for index, scan in enumerate(scans):
-        scan = replace(scan, reference=reference_of(scan))
-        clean, foreground = scan.reference.magnitude, scan.reference.foreground  # type: ignore[union-attr]
+        reference = reference_of(scan)
+        scan = replace(scan, reference=reference)
         for seed in range(n_seeds):
             realisations = draw(scan, [spec], seed=seed, item_id=f"reference-{index}")
             image = rss(coil_images(apply_realisations(scan, realisations).scan))
-            errors.append(nrmse(image, clean, foreground))
-            similarities.append(ssim(image, clean))
+            errors.append(nrmse(image, reference.magnitude, reference.foreground))
+            similarities.append(ssim(image, reference.magnitude))
     return Dose(np.array(errors), np.array(similarities))
 
 

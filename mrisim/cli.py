@@ -96,7 +96,8 @@ def corrupt(
         _print_result({"items": len(items), "out": folder.name, **cost.record()}, cost.lines(len(items)), as_json)
         return
     batch.check_room(folder, batch.DISK_FACTOR * batch.size_of(items))
-    if batch.open_output(folder, job, inputs or [], overwrite=overwrite):
+    resumed = batch.open_output(folder, job, inputs or [], overwrite=overwrite)
+    if resumed:
         _log(f"resuming the run in {folder}")
     elif len(items) > 1:
         _log(*batch.estimate(items, job).lines(len(items)))
@@ -104,10 +105,14 @@ def corrupt(
     signal.signal(signal.SIGTERM, _on_sigterm)
     with _progress(len(items)) as advance:
         reports = batch.run(items, job, folder, n_workers=workers, index_name=index, on_report=advance)
+    if len(reports) == 1 and not reports[0].outputs:
+        if not resumed and num_shards == 1:
+            batch.withdraw(folder)
+        _log(f"mrisim: {reports[0].failures[0]}")
+        raise typer.Exit(reports[0].exit_code)
     _print_result({"out": folder.name, **batch.summary(reports)}, batch.summary_lines(reports, job, folder), as_json)
     if any(report.failures for report in reports):
-        # a single input that failed as a whole has its own exit code
-        raise typer.Exit(reports[0].exit_code if len(reports) == 1 and not reports[0].outputs else ITEMS_FAILED)
+        raise typer.Exit(ITEMS_FAILED)
 
 
 @app.command()
