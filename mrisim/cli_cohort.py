@@ -84,6 +84,7 @@ def knee(
         n_patients=split_sizes(patients),
         n_slices=slices,
         plane=plane,
+        fov_mm=(140.0, 140.0) if plane == "coronal" else (118.0, 118.0),  # a knee is wider than it is deep
         contrasts=tuple(contrast or ("pd",)),
         scanners=choose_scanners(field or (), matrix=matrix, n_coils=coils, names=scanner or ()),
         lesions=lesions,

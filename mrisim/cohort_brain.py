@@ -65,6 +65,7 @@ def paint(
         matrix=raster,
         fov_mm=fov_mm,
         field_strength_t=field_strength_t,
+        n_subslices=4,  # with two, sulci show double
     )
     inside = head.tissue_fractions[[INDEX[name] for name in INTRACRANIAL]].sum(0)
     return PaintedSlice(

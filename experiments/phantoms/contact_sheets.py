@@ -19,7 +19,8 @@ from mrisim.seeding import stream
 
 HERE = Path(__file__).parent
 MATRIX, COLUMNS = (160, 160), 8
-SAGITTAL_MM, AXIAL_MM = (140.0, 140.0), (240.0, 240.0)
+FOV_MM = {"sagittal": (118.0, 118.0), "coronal": (140.0, 140.0)}
+AXIAL_MM = (240.0, 240.0)
 
 
 def scanned(
@@ -42,7 +43,7 @@ def knees(rng: np.random.Generator) -> list[np.ndarray]:
         plane = "coronal" if index % 4 == 3 else "sagittal"
         position = float(rng.choice(knee.slice_positions(subject, 8, plane)))
         contrast = "pdfs" if index % 3 == 2 else "pd"
-        images.append(scanned(_knee(subject, plane, position, contrast), SAGITTAL_MM, rng))
+        images.append(scanned(_knee(subject, plane, position, contrast), FOV_MM[plane], rng))
     return images
 
 
@@ -56,7 +57,9 @@ def knee_lesions(rng: np.random.Generator) -> list[np.ndarray]:
                 if finding.conspicuity > 0.6 and finding.label not in found:
                     twins = (subject.without_lesions(), subject)
                     found[finding.label] = [
-                        scanned(_knee(one, "sagittal", float(position), contrast), SAGITTAL_MM, stream(0, "noise"))
+                        scanned(
+                            _knee(one, "sagittal", float(position), contrast), FOV_MM["sagittal"], stream(0, "noise")
+                        )
                         for contrast in ("pd", "pdfs")
                         for one in twins
                     ]
@@ -91,7 +94,7 @@ def brain_lesions(rng: np.random.Generator) -> list[np.ndarray]:
 
 def _knee(subject: knee.Subject, plane: str, position: float, contrast: str) -> knee.KneeSlice:
     return knee.render_slice(
-        subject, plane=plane, position_mm=position, matrix=(320, 320), fov_mm=SAGITTAL_MM, contrast=contrast
+        subject, plane=plane, position_mm=position, matrix=(320, 320), fov_mm=FOV_MM[plane], contrast=contrast
     )
 
 

@@ -242,9 +242,9 @@ def find_boxes(scene: Scene) -> tuple[Finding, ...]:
 def _visibility(lesion: Lesion) -> tuple[float, float]:
     """Footprint threshold and least area in mm2 from which a reader would mark the slice."""
     if isinstance(lesion, MeniscusTear):
-        return 0.5 * (0.16 + 0.62 * lesion.conspicuity), 2.5
+        return 0.5 * (0.35 + 0.60 * lesion.conspicuity), 5.0
     if isinstance(lesion, CartilageDefect):
-        return 0.3, 3.0
+        return 0.4, 12.0
     if isinstance(lesion, Effusion):
         return 0.5, 60.0
     return 0.4, 25.0

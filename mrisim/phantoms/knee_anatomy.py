@@ -88,7 +88,7 @@ def draw_shape(*, rng: np.random.Generator) -> KneeShape:
         muscle_scale=uniform(0.88, 1.1),
         muscle_fat=uniform(0.02, 0.09),
         film_mm=uniform(0.4, 0.9),
-        pouch_mm=uniform(0.6, 3.0),
+        pouch_mm=uniform(0.6, 3.6),
         trabecular_contrast=uniform(0.015, 0.045),
     )
 

@@ -91,7 +91,7 @@ def paint_bone(
 
 def peak_edema(lesion: MarrowEdema) -> float:
     """Share of marrow replaced by water at the centre of an oedema."""
-    return 0.25 + 0.55 * lesion.conspicuity
+    return 0.18 + 0.50 * lesion.conspicuity
 
 
 def edema_strength(
@@ -104,7 +104,7 @@ def edema_strength(
     if not lesion.fracture:
         return strength, np.zeros(1, np.float32)
     wave = v + 0.3 * u + 1.1 * mottle - 1.0
-    line = (0.35 + 0.6 * lesion.conspicuity) * np.exp(-((wave / 0.8) ** 2)) * (radius < 0.95)
+    line = (0.25 + 0.55 * lesion.conspicuity) * np.exp(-((wave / 0.8) ** 2)) * (radius < 0.95)
     return strength, line.astype(np.float32)
 
 

@@ -42,7 +42,7 @@ def paint_cartilage(scene: Scene, window: Window, cover: FloatArray, layer: Floa
             w = w / lesion.elongation_z
             radius = np.sqrt(u * u + v * v + w * w) - lesion.diameter_mm / 2
             crater = np.clip(0.5 - radius / 1.5, 0, 1) * np.clip((layer - 1 + lesion.depth) * 4 + 0.5, 0, 1)
-            crater = crater * (0.55 + 0.45 * lesion.conspicuity)
+            crater = crater * (0.85 + 0.15 * lesion.conspicuity)
             own.append((index, crater))
             lost = np.maximum(lost, crater)
     calcified = 0.22 * (1 - np.clip(layer * 2.2, 0, 1))
@@ -109,8 +109,8 @@ def tear_strength(
 ) -> FloatArray:
     """Share of meniscus replaced by fluid in a cleft: a thin sheet through the wedge, or a missing tip."""
     c = tear.conspicuity
-    half = 0.45 + 0.60 * c
-    mix = 0.16 + 0.62 * c
+    half = 0.60 + 0.70 * c
+    mix = 0.35 + 0.60 * c
     along = np.exp(-(((angle - tear.angle_rad) / tear.half_extent_rad) ** 4))
     if tear.pattern == "horizontal":
         sheet = np.abs(height - 0.4) - half

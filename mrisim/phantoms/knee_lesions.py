@@ -75,7 +75,7 @@ class CartilageDefect:
 
     @property
     def depth(self) -> float:
-        return min(0.5 + 0.75 * self.conspicuity, 1.0)
+        return min(0.75 + 0.50 * self.conspicuity, 1.0)
 
     @property
     def label(self) -> str:
@@ -172,7 +172,7 @@ def draw_acl_tear(*, rng: np.random.Generator) -> AclTear:
 def draw_cartilage_defect(shape: KneeShape, *, rng: np.random.Generator) -> CartilageDefect:
     """Draw a defect: femur 50, tibia 20, patella 30 %."""
     c = draw_conspicuity(rng=rng)
-    diameter = float(rng.uniform(9, 17) * (0.6 + 0.5 * c))
+    diameter = float(rng.uniform(12, 20) * (0.8 + 0.5 * c))
     kind = int(rng.choice(3, p=(0.5, 0.2, 0.3)))
     side = float(rng.choice((-1, 1)) * rng.uniform(0.65, 1.25) * COMPARTMENT_Z_MM)
     if kind == 0:
@@ -197,7 +197,7 @@ def draw_other(shape: KneeShape, *, rng: np.random.Generator) -> Lesion:
         return Cyst(
             c,
             (float(rng.uniform(34, 37)), float(rng.uniform(-6, 10)), float(rng.uniform(-24, -14))),
-            float(3.5 + 6 * c),
+            float(3.0 + 5 * c),
         )
     side = float(rng.choice((-1, 1)) * rng.uniform(0.6, 1.2) * COMPARTMENT_Z_MM)
     y = float(rng.uniform(-9, -4)) if kind == 2 and rng.random() < 0.5 else float(rng.uniform(10, 15))

@@ -22,22 +22,22 @@ def paint_cruciates(scene: Scene) -> None:
     shape, canvas = scene.shape, scene.canvas
     tear = next(((i, lesion) for i, lesion in scene.of(AclTear)), None)
     c = tear[1].conspicuity if tear else 0.0
-    lowered = 9 * c if tear and tear[1].horizontal else 0.0
+    lowered = 8 * c if tear and tear[1].horizontal else 0.0
     path = solids.bezier_points(
         (-9.0, 5.0, -1.5), (1.0 + 1.2 * c, -6.5 + shape.acl_course_mm + 2.5 * c, 2.0), (17.0, -25.0 + lowered, 7.5)
     )
     distance, along = solids.polyline(window.x, window.y, window.z, path, 1.6)
     strand = scene.texture(window, (2.4, 2.4, 2.4), 23)
     wavy = 0.5 + 0.5 * np.sin(1.9 * (window.x + window.y) + 1.6 * strand)
-    radius = shape.acl_radius_mm * (1 + 0.35 * c) * (1.15 - 0.3 * np.abs(along - 0.1))
+    radius = shape.acl_radius_mm * (1 + 0.25 * c) * (1.15 - 0.3 * np.abs(along - 0.1))
     # Fibres are parted by fat and synovium, more so near the tibia; sprain and mucoid change add water.
     parted = np.clip(0.10 + 0.16 * wavy * (1.3 - along), 0, 0.4)
     water = np.clip(
-        shape.acl_mucoid * (0.6 + 0.4 * strand) + c * (0.22 + 0.30 * np.clip(0.5 + 0.5 * strand, 0, 1)), 0, 0.75
+        shape.acl_mucoid * (0.6 + 0.4 * strand) + c * (0.12 + 0.26 * np.clip(0.5 + 0.5 * strand, 0, 1)), 0, 0.75
     )
     gap: FloatArray = np.zeros(1, np.float32)
     if tear and tear[1].gap:
-        gap = (0.25 + 0.7 * c) * np.exp(-(((along - tear[1].gap_position + 0.03 * strand) / (0.06 + 0.10 * c)) ** 2))
+        gap = (0.15 + 0.6 * c) * np.exp(-(((along - tear[1].gap_position + 0.03 * strand) / (0.06 + 0.10 * c)) ** 2))
     fibre = (1 - gap) * (1 - parted) * (1 - water)
     painted = canvas.paint(
         window,
@@ -129,7 +129,7 @@ def paint_fluid(scene: Scene, window: Window, surfaces: anatomy.Surfaces) -> Non
     shape, canvas = scene.shape, scene.canvas
     effusion = next(((i, lesion) for i, lesion in scene.of(Effusion)), None)
     c = effusion[1].conspicuity if effusion else 0.0
-    extra = 1.5 + 7 * c if effusion else 0.0
+    extra = 0.8 + 4.5 * c if effusion else 0.0
     film = np.maximum(
         surfaces.femur - shape.cartilage_mm - shape.film_mm - 0.12 * extra,
         anatomy.femoral_cartilage_zone(window, surfaces.notch) + 5,

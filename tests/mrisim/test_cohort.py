@@ -5,10 +5,10 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import os
 import signal
 import subprocess
 import sys
-import time
 import tracemalloc
 from dataclasses import replace
 from pathlib import Path
@@ -118,17 +118,18 @@ if __name__ == "__main__":
 def test_a_run_that_was_killed_resumes_to_the_same_bytes(made: Path, tmp_path: Path) -> None:
     script, folder = tmp_path / "run.py", tmp_path / "killed"
     script.write_text(KILLED.format(tests=str(Path(__file__).parent)))
-    process = subprocess.Popen([sys.executable, script, folder], stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, script, folder], stdout=subprocess.PIPE, text=True, start_new_session=True
+    )
     assert process.stdout is not None
     for line in process.stdout:
-        if line.strip() == "2":
+        if line.strip() == "1":
             break
-    process.send_signal(signal.SIGKILL)
+    os.killpg(process.pid, signal.SIGKILL)  # with its worker, which might finish all before it notices
     process.wait()
     process.stdout.close()
-    time.sleep(0.5)  # its worker notices and ends
     n_there = len(list((folder / ".mrisim-cohort").glob("0*.json")))
-    assert 2 <= n_there < 5
+    assert 1 <= n_there < 5
     assert not cohort.is_complete(folder)
     report = cohort.make_cohort(small_spec(), folder, n_workers=1)
     assert report.n_made == 5 - n_there
@@ -185,7 +186,7 @@ def test_files_are_fastmri_files_for_an_independent_reader(made: Path) -> None:
         encoding = header.encoding[0]
         space, limits = encoding.encodedSpace, encoding.encodingLimits.kspace_encoding_step_1
         assert (space.matrixSize.x, space.matrixSize.y) == (48, 41)
-        assert (space.fieldOfView_mm.x, space.fieldOfView_mm.y) == (140, 140)
+        assert (space.fieldOfView_mm.x, space.fieldOfView_mm.y) == (118, 118)
         first = space.matrixSize.y // 2 - limits.center
         assert (first, first + limits.maximum + 1) == (0, 41)
         assert encoding.encodingLimits.slice.maximum == 1
@@ -216,7 +217,7 @@ def test_our_reader_and_the_manifest_agree_with_the_files(made: Path) -> None:
 
 def test_dataset_json_names_every_parameter_and_every_file(made: Path) -> None:
     description = json.loads((made / "dataset.json").read_text())
-    assert description["generator"]["cohort"] == "1" and description["seed"] == 7
+    assert description["generator"]["cohort"] == "3" and description["seed"] == 7
     assert CohortSpec.model_validate(description["spec"]) == small_spec()
     listed = {entry["path"]: entry["sha256"] for entry in description["files"] + description["tables"]}
     found = tree(made)
