@@ -4,14 +4,20 @@ Every layer is made by ``norm_layer(n_channels)``. `bn`, `gn`, `ln` and `in` agr
 (start 1) and one bias (start 0) per channel, and so in parameter count; a comparison of libraries' defaults would not
 (timm's layer norm has eps 1e-6, torch's instance norm has no parameters).
 
+Volumes (image, channel, x, y, z) take the same layers, over three axes in place of two, and one more, `ln-channel`:
+"layer norm" of a 3-D network may mean either (the second paper does not say which).
+
 References
 ----------
 Wu and He, Group Normalization (bn, ln, in and gn as one family), 2018. arXiv:1803.08494
+Ba, Kiros and Hinton, Layer Normalization, 2016. arXiv:1607.06450
 """
 
 from collections.abc import Callable
+from typing import Literal
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 NormLayer = Callable[[int], nn.Module]
 
@@ -21,6 +27,10 @@ EPS = 1e-5
 
 def _batch_norm(n_channels: int, n_groups: int) -> nn.Module:
     return nn.BatchNorm2d(n_channels, eps=EPS)
+
+
+def _volume_batch_norm(n_channels: int, n_groups: int) -> nn.Module:
+    return nn.BatchNorm3d(n_channels, eps=EPS)
 
 
 def _group_norm(n_channels: int, n_groups: int) -> nn.Module:
@@ -45,6 +55,31 @@ def _instance_norm(n_channels: int, n_groups: int) -> nn.Module:
     return nn.GroupNorm(n_channels, n_channels, eps=EPS)
 
 
+class ChannelLayerNorm(nn.Module):
+    """Layer norm of transformers: over the channels at each position, for each image, with one weight per channel.
+
+    It keeps no contrast between positions that scales all channels alike: a voxel's overall magnitude is lost.
+    """
+
+    def __init__(self, n_channels: int):
+        super().__init__()
+        if n_channels < 2:
+            raise ValueError(f"ln-channel over {n_channels} channel would be a constant; expected 2 channels or more")
+        self.eps = EPS
+        self.weight = nn.Parameter(torch.ones(n_channels))
+        self.bias = nn.Parameter(torch.zeros(n_channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise (image, channel, ...); any number of axes may follow the channels."""
+        # nn.LayerNorm normalises the last axes, and those of a feature map are positions.
+        normalised = nn.functional.layer_norm(x.movedim(1, -1), self.weight.shape, self.weight, self.bias, self.eps)
+        return normalised.movedim(-1, 1)
+
+
+def _channel_layer_norm(n_channels: int, n_groups: int) -> nn.Module:
+    return ChannelLayerNorm(n_channels)
+
+
 def _no_norm(n_channels: int, n_groups: int) -> nn.Module:
     return nn.Identity()
 
@@ -58,7 +93,12 @@ _MAKERS: dict[str, Callable[[int, int], nn.Module]] = {
 }
 
 NORMS = tuple(_MAKERS)
-"""Names of the norms, the reference (bn) first."""
+"""Names of the norms of images, the reference (bn) first."""
+
+_VOLUME_MAKERS = {**_MAKERS, "bn": _volume_batch_norm, "ln-channel": _channel_layer_norm}
+
+VOLUME_NORMS = ("none", "ln", "ln-channel", "bn", "gn", "in")
+"""Names of the norms of volumes, the reference of the second paper (none) first."""
 
 _STATISTICS = {
     "bn": "over batch, height, width, for each channel; frozen running statistics at test time",
@@ -77,33 +117,47 @@ _DIFFERENCES = {
 }
 
 
-def norm_layer(name: str, *, width: int) -> NormLayer:
+def norm_layer(name: str, *, width: int, n_axes: Literal[2, 3] = 2) -> NormLayer:
     """Return the factory ``n_channels -> module`` of a norm.
 
     Parameters
     ----------
     name : str
-        One of `NORMS`.
+        One of `NORMS` for images, of `VOLUME_NORMS` for volumes.
     width : int
         Channels of the network's first stage. `gn` takes ``width // 2`` groups in all stages: 32 at the paper's width
         of 64 and 8 at 16, that is two channels per group in the first stage at every width.
+    n_axes : int
+        2 for images, 3 for volumes.
 
     Returns
     -------
     Callable[[int], torch.nn.Module]
-        Takes input of shape (image, channel, height, width).
+        Takes input of shape (image, channel, height, width), or (image, channel, x, y, z) with ``n_axes=3``.
 
     Raises
     ------
     ValueError
         If the name is unknown, or (from the factory too) if the layer would be the same function as another norm.
     """
-    if name not in _MAKERS:
-        raise ValueError(f"norm is {name!r}; expected one of {', '.join(NORMS)}")
+    makers, names = (_VOLUME_MAKERS, VOLUME_NORMS) if n_axes == 3 else (_MAKERS, NORMS)
+    if name not in makers:
+        raise ValueError(f"norm is {name!r}; expected one of {', '.join(names)}")
     if width < 4 or width % 2:
         raise ValueError(f"width is {width}; expected an even number of 4 or more, so that gn is neither ln nor in")
-    make, n_groups = _MAKERS[name], width // 2
+    make, n_groups = makers[name], width // 2
     return lambda n_channels: make(n_channels, n_groups)
+
+
+def plain_instance_norm(n_channels: int) -> nn.Module:
+    """Return the norm of the third paper's U-Net: over height and width, for each image and channel, no parameters.
+
+    Not one of the norms under comparison (`in` has a weight and a bias): the published networks have this layer, and
+    their parameter counts are met with no other.
+    """
+    if n_channels == 1:
+        raise ValueError("instance norm over 1 channel would be ln; expected 2 channels or more")
+    return nn.GroupNorm(n_channels, n_channels, eps=EPS, affine=False)
 
 
 def describe_norms(width: int = 64) -> list[dict[str, object]]:

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from diagnose.norms import NORMS, describe_norms, norm_layer
+from diagnose.norms import NORMS, VOLUME_NORMS, describe_norms, norm_layer
 
 
 def images(n_channels, seed=0):
@@ -102,3 +102,53 @@ def test_unknown_norm_lists_the_norms():
 def test_a_norm_that_would_be_another_is_refused(name, width, n_channels, message):
     with pytest.raises(ValueError, match=message):
         norm_layer(name, width=width)(n_channels)
+
+
+def volumes(n_channels, seed=0):
+    """Channels and positions of unlike scale, so that no two norms treat them alike."""
+    generator = torch.Generator().manual_seed(seed)
+    scale = torch.linspace(0.5, 3, n_channels)[None, :, None, None, None] * torch.linspace(0.5, 2, 6)
+    return scale * torch.randn(3, n_channels, 5, 4, 6, generator=generator) + scale
+
+
+def test_each_norm_of_volumes_is_its_textbook_formula():
+    x = volumes(16)
+    expected = {
+        "none": x,
+        "ln": normalise(x, (1, 2, 3, 4)),
+        "ln-channel": normalise(x, (1,)),
+        "bn": normalise(x, (0, 2, 3, 4)),
+        "gn": normalise(x.reshape(3, 8, 2, 5, 4, 6), (2, 3, 4, 5)).reshape(x.shape),
+        "in": normalise(x, (2, 3, 4)),
+    }
+    assert tuple(expected) == VOLUME_NORMS
+    for name in VOLUME_NORMS:
+        layer = norm_layer(name, width=16, n_axes=3)(16).train()
+        torch.testing.assert_close(layer(x), expected[name], rtol=1e-4, atol=1e-4)
+        assert sum(parameter.numel() for parameter in layer.parameters()) == (0 if name == "none" else 32)
+
+
+def test_no_two_norms_of_volumes_are_the_same_function():
+    x = volumes(8)
+    outputs = [norm_layer(name, width=8, n_axes=3)(8).train()(x) for name in VOLUME_NORMS]
+    for index, one in enumerate(outputs):
+        for other in outputs[index + 1 :]:
+            assert (one - other).abs().max() > 0.05
+
+
+def test_weight_and_bias_of_the_channel_norm_belong_to_channels():
+    x, layer = volumes(8), norm_layer("ln-channel", width=8, n_axes=3)(8)
+    with torch.no_grad():
+        layer.weight.copy_(torch.arange(8.0))
+        layer.bias.copy_(-torch.arange(8.0))
+    channels = torch.arange(8.0)[None, :, None, None, None]
+    torch.testing.assert_close(layer(x), channels * normalise(x, (1,)) - channels, rtol=1e-4, atol=1e-4)
+
+
+def test_volumes_have_their_own_names():
+    with pytest.raises(ValueError, match="norm is 'ln-channel'; expected one of bn, gn, ln, in, none"):
+        norm_layer("ln-channel", width=16)
+    with pytest.raises(ValueError, match="norm is 'layer'; expected one of none, ln, ln-channel, bn, gn, in"):
+        norm_layer("layer", width=16, n_axes=3)
+    with pytest.raises(ValueError, match="ln-channel over 1 channel would be a constant"):
+        norm_layer("ln-channel", width=16, n_axes=3)(1)
