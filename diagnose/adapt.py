@@ -13,7 +13,7 @@ Wu and Johnson, Rethinking "Batch" in BatchNorm (precise BN), 2021. arXiv:2105.0
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
@@ -27,6 +27,9 @@ from mrisim.errors import ConfigError
 from mrisim.seeding import stream
 
 Order = Literal["random", "exam"]
+Moment = Literal["mean", "variance"]
+MOMENTS: tuple[Moment, ...] = ("mean", "variance")
+ALL_LAYERS = slice(None)
 Scale = Callable[[np.ndarray], np.ndarray]
 
 
@@ -39,19 +42,24 @@ class Adaptation:
     """Of prediction-time: batches at random over the split, or one exam at a time."""
     batch_size: int = 32
     """Images in a batch; with ``exam``, at most."""
-    n_pseudo: float = 0.0
-    """N: the source's statistics weigh as much as N images; 0 = the batch alone."""
+    n_pseudo: float | None = 0.0
+    """N: the source's statistics weigh as much as N images; 0 = the batch alone; None = not chosen yet."""
+    auto: bool = False
+    """N is chosen for each model on validation data (`diagnose.pseudo_count`)."""
 
     @property
     def label(self) -> str:
         """Name in the prediction table."""
         if self.name == "prediction-time":
-            return f"prediction-time-{self.order}-batch{self.batch_size}-pseudo{self.n_pseudo:g}"
+            n_pseudo = "auto" if self.auto else f"{self.n_pseudo:g}"
+            return f"prediction-time-{self.order}-batch{self.batch_size}-pseudo{n_pseudo}"
         return self.name
 
 
 def parse_adaptation(text: str) -> Adaptation:
     """Read ``frozen``, ``precise-bn``, ``prediction-time:random:32`` or ``prediction-time:exam:8:16`` (batch, N).
+
+    ``auto`` in the place of N leaves it to the validation data of each model.
 
     Raises
     ------
@@ -65,13 +73,14 @@ def parse_adaptation(text: str) -> Adaptation:
         if name == "prediction-time" and len(rest) <= 3 and (not rest or rest[0] in ("random", "exam")):
             order: Order = "exam" if rest[:1] == ["exam"] else "random"
             batch_size = int(rest[1]) if len(rest) > 1 else 32
-            n_pseudo = float(rest[2]) if len(rest) > 2 else 0.0
+            auto = rest[2:] == ["auto"]
+            n_pseudo = float(rest[2]) if len(rest) > 2 and not auto else 0.0
             if batch_size >= 1 and 0 <= n_pseudo < float("inf"):
-                return Adaptation("prediction-time", order, batch_size, n_pseudo)
+                return Adaptation("prediction-time", order, batch_size, None if auto else n_pseudo, auto)
     except ValueError:
         pass
     raise ConfigError(
-        f"adaptation is {text!r}; expected frozen, precise-bn, or prediction-time[:random|exam[:BATCH[:N]]]"
+        f"adaptation is {text!r}; expected frozen, precise-bn, or prediction-time[:random|exam[:BATCH[:N|auto]]]"
     )
 
 
@@ -125,12 +134,25 @@ def reestimate_statistics(
 
 
 @contextmanager
-def prediction_time_statistics(network: nn.Module, n_pseudo: float) -> Iterator[None]:
+def prediction_time_statistics(
+    network: nn.Module, n_pseudo: float, *, moments: Sequence[Moment] = MOMENTS, layers: slice = ALL_LAYERS
+) -> Iterator[None]:
     """Normalise each batch by (N source + n batch) / (N + n), mean and variance alike, in evaluation mode.
 
-    The running statistics of the source are those at the start of the block; they stand again at its end.
+    The running statistics of the source are those at the start of the block; they stand again at its end. Inside the
+    block, after a forward pass, they are those that its batch was normalised by.
+
+    Parameters
+    ----------
+    network : nn.Module
+    n_pseudo : float
+        N.
+    moments : sequence of str
+        Only these are mixed; the other one stays the source's.
+    layers : slice
+        Only these batch norms, in the order in which the network names them, are touched.
     """
-    source = {layer: [tensor.clone() for tensor in running_statistics(layer)] for layer in batch_norms(network)}
+    source = {layer: [tensor.clone() for tensor in running_statistics(layer)] for layer in batch_norms(network)[layers]}
 
     def mix(layer: nn.BatchNorm2d, inputs: tuple[Tensor, ...]) -> None:
         (batch,) = inputs
@@ -140,8 +162,10 @@ def prediction_time_statistics(network: nn.Module, n_pseudo: float) -> Iterator[
         # Biased, as batch norm divides in training: the statistics of these very pixels.
         batch_variance, batch_mean = torch.var_mean(batch.float(), dim=(0, 2, 3), correction=0)
         weight = n_images / (n_pseudo + n_images)
-        running_mean.copy_(weight * batch_mean + (1 - weight) * mean)
-        running_variance.copy_(weight * batch_variance + (1 - weight) * variance)
+        if "mean" in moments:
+            running_mean.copy_(weight * batch_mean + (1 - weight) * mean)
+        if "variance" in moments:
+            running_variance.copy_(weight * batch_variance + (1 - weight) * variance)
 
     hooks = [layer.register_forward_pre_hook(mix) for layer in source]
     try:
@@ -190,6 +214,8 @@ def predict_adapted(
                 raise ConfigError("precise-bn needs the clean training images; expected them")
             reestimate_statistics(network, train_images, scale)
             return predict(network, images, scale, memory_format=memory_format)
+        if adaptation.n_pseudo is None:
+            raise ConfigError(f"{adaptation.label} has no N yet; expected the choice on validation data first")
         logits: np.ndarray | None = None
         with prediction_time_statistics(network, adaptation.n_pseudo):
             for rows in batches(len(images), adaptation, exams):

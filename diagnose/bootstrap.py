@@ -83,7 +83,7 @@ def bootstrap_auroc_interval(
 
 @dataclass(frozen=True)
 class ScoredExams:
-    """One score column with labels and patients, each of shape (exam,)."""
+    """One score column, or several (column, exam), with labels and patients, each of shape (exam,)."""
 
     scores: np.ndarray
     labels: np.ndarray
@@ -113,15 +113,48 @@ def bootstrap_operating_point(
         raise ValueError(
             f"{len(validation_counts)} validation and {len(test_counts)} test draws; expected equally many"
         )
-    thresholds = _operating_points(validation, _checked_counts(validation_counts, validation.patient_of_exam))
-    weights = _checked_counts(test_counts, test.patient_of_exam)[:, test.patient_of_exam]
-    called = np.asarray(test.scores)[None, :] > thresholds[:, None]
-    present = np.asarray(test.labels).astype(bool)
-    rates = np.full((len(weights), 3), np.nan)
-    for index, (mask, right) in enumerate(((present, called), (~present, ~called))):
-        total = weights[:, mask].sum(axis=1)
-        np.divide((weights * right)[:, mask].sum(axis=1), total, out=rates[:, index], where=total > 0)
-    rates[:, 2] = rates[:, :2].mean(axis=1)
+    thresholds = bootstrap_thresholds(validation, validation_counts)
+    columns = ScoredExams(np.asarray(test.scores)[None], test.labels, test.patients)
+    return bootstrap_rates(thresholds, columns, test_counts)[:, 0]
+
+
+def bootstrap_thresholds(validation: ScoredExams, counts: np.ndarray) -> np.ndarray:
+    """Return the paper's threshold on each draw of validation patients (draw,), NaN where it has no present exam."""
+    return _operating_points(validation, _checked_counts(counts, validation.patient_of_exam))
+
+
+def bootstrap_rates(thresholds: np.ndarray, test: ScoredExams, counts: np.ndarray) -> np.ndarray:
+    """Return (sensitivity, specificity, balanced accuracy) of each draw and score column, shape (draw, column, 3).
+
+    Parameters
+    ----------
+    thresholds : ndarray of shape (draw,)
+        From `bootstrap_thresholds`.
+    test : ScoredExams
+        Its scores of shape (column, exam).
+    counts : ndarray of shape (draw, patient)
+        Of test patients.
+
+    Returns
+    -------
+    ndarray
+        NaN where a draw has no threshold, or one class only.
+    """
+    scores, present = np.asarray(test.scores, dtype=float), np.asarray(test.labels).astype(bool)
+    counts = _checked_counts(counts, test.patient_of_exam)
+    # Thresholds are scores of present validation exams: few differ, and each is counted by patient once.
+    distinct, which = np.unique(thresholds, return_inverse=True)
+    rates = np.full((len(counts), len(scores), 3), np.nan)
+    for index, mask in enumerate((present, ~present)):
+        patient = test.patient_of_exam[mask]
+        of_patient = np.zeros((len(patient), counts.shape[1]))
+        of_patient[np.arange(len(patient)), patient] = 1
+        total = (counts @ of_patient.sum(axis=0))[:, None]
+        for column, values in enumerate(scores[:, mask]):
+            called_rightly = (values > distinct[:, None]) == (index == 0)
+            right = np.einsum("dp,dp->d", counts, (called_rightly @ of_patient)[which])[:, None]
+            np.divide(right, total, out=rates[:, column : column + 1, index], where=total > 0)
+    rates[..., 2] = rates[..., :2].mean(axis=-1)
     rates[np.isnan(thresholds)] = np.nan
     return rates
 

@@ -12,13 +12,17 @@ from typing import Annotated, Any
 
 import typer
 
+from diagnose import cli_drift, cli_report, cli_study
 from mrisim.errors import MrisimError, UsageError
 
 # Everything heavy is imported inside the commands: --help must answer at once.
 
-# OpenMP's threads spin while they wait for each other. On a machine with other work that costs a factor of 30
-# (measured, 2 threads on 2 busy cores); asleep they cost a fifth on an idle one. Read when torch is imported.
+# OpenMP's threads spin while they wait for each other: on a machine with other work that costs a factor of 4 to 30
+# (measured, 2 threads on 2 busy cores). Put to sleep at once, a second thread gains nothing at all (a training step
+# of gn takes 86 ms with one, 86 with two). So GNU's runtime, torch's on Linux, spins for some microseconds (52 ms), and
+# others sleep. Read when torch is imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 app = typer.Typer(
     name="diagnose",
@@ -117,7 +121,12 @@ def evaluate(
         ),
     ] = None,
     kind: Annotated[
-        list[str] | None, typer.Option("--kind", help="Kind of artifact, or all.  [default: all]", show_default=False)
+        list[str] | None,
+        typer.Option(
+            "--kind",
+            help="Kind of artifact; all: the six in k-space; madaan: the paper's five on images.  [default: all]",
+            show_default=False,
+        ),
     ] = None,
     levels: Annotated[str, typer.Option("--levels", help="0..5, or 1,3,5.")] = "0..5",
     recon: Annotated[str, typer.Option("--recon", help="Reconstructions: rss,adjoint,sense,l1-wavelet,tv.")] = "rss",
@@ -125,11 +134,14 @@ def evaluate(
         list[str] | None,
         typer.Option(
             "--adapt",
-            help="frozen, precise-bn, prediction-time[:random|exam[:BATCH[:N]]].  [default: frozen]",
+            help="frozen, precise-bn, prediction-time[:random|exam[:BATCH[:N|auto]]].  [default: frozen]",
             show_default=False,
         ),
     ] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of the corruptions.")] = 0,
+    validation_shifts: Annotated[
+        bool, typer.Option("--validation-shifts", help="Shift the validation split too, with a seed of its own.")
+    ] = False,
     data: Data = None,
     labels: Labels = None,
     out: Out = None,
@@ -157,7 +169,7 @@ def evaluate(
 
         request = EvaluationRequest(
             tuple(check_kinds(kind or ["all"])), parse_levels(levels), parse_reconstructions(recon), seed,
-            tuple(parse_adaptation(text) for text in dict.fromkeys(adapt or ["frozen"])),
+            tuple(parse_adaptation(text) for text in dict.fromkeys(adapt or ["frozen"])), validation_shifts,
         )  # fmt: skip
         location = None if data is None else DataLocation(data, labels)
         if dry_run:
@@ -192,6 +204,11 @@ def norms(
         lines.append(f"{row['name']:5} {row['module']}{groups}: {row['n_parameters']} parameters, eps {row['eps']}")
         lines += [f"      statistics {row['statistics']}", f"      differs in {row['difference']}"]
     _print_result({"width": width, "norms": rows}, lines, as_json)
+
+
+cli_drift.register(app)
+cli_report.register(app)
+cli_study.register(app)
 
 
 @app.callback()
@@ -259,10 +276,11 @@ def raise_for_missing_cohort(as_json: bool) -> None:
 
 
 def n_cores() -> int:
-    """Return the number of cores that this process may use."""
+    """Return the number of cores that this process may use: its share, where torchrun started several."""
+    from diagnose.distributed import n_processes_here
     from mrisim.cohort_cache import usable_cores
 
-    return usable_cores()
+    return max(1, usable_cores() // n_processes_here())
 
 
 def _count_progress(what: str) -> Callable[[int, int], None]:
@@ -296,6 +314,10 @@ def _stop_on_sigterm(*, at_once: bool = False) -> Callable[[], bool]:
 
 
 def _print_result(record: dict[str, Any], lines: Iterable[str], as_json: bool) -> None:
+    from diagnose.distributed import is_first_process
+
+    if not is_first_process():
+        return
     if as_json:
         typer.echo(json.dumps(record, default=str))
     else:
@@ -304,7 +326,10 @@ def _print_result(record: dict[str, Any], lines: Iterable[str], as_json: bool) -
 
 
 def _log(line: str) -> None:
-    typer.echo(line, err=True)
+    from diagnose.distributed import is_first_process
+
+    if is_first_process():
+        typer.echo(line, err=True)
 
 
 def main() -> None:
@@ -312,7 +337,8 @@ def main() -> None:
     try:
         app()
     except MrisimError as error:
-        typer.echo(f"diagnose: {error}", err=True)
+        if str(error):  # else another process has said it
+            typer.echo(f"diagnose: {error}", err=True)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         typer.echo("diagnose: stopped by ctrl-C; the same command resumes", err=True)

@@ -1,35 +1,39 @@
 """Evaluate trained runs under shifts of the test split: corrupt its multi-coil k-space, reconstruct, predict.
 
 The result is one frozen prediction table; every number is made from it (`diagnose.shift_results`). Corrupted images
-depend on data, kind, level, reconstruction and seed, never on the run: all runs are judged on the same pixels.
+depend on data, kind, level, reconstruction and seed, never on the run: all runs are judged on the same pixels. An
+evaluation that is killed goes on where it was, a shift at a time.
 """
 
 from __future__ import annotations
 
-import hashlib
+import copy
 import json
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from diagnose.adapt import Adaptation, batch_norms
+from diagnose.adapt import Adaptation, batch_norms, reestimate_statistics
 from diagnose.cost_estimate import Cost, as_time, image_bytes, seconds_per_image
-from diagnose.dataset import SliceTable, load_slice_table
+from diagnose.dataset import SliceTable
+from diagnose.evaluated_runs import REQUEST, digest, load_models, open_output, record_of_runs, table_of_runs
+from diagnose.evaluation_parts import read_part, write_part
 from diagnose.prediction_table import PredictionBlock, read_table, write_table
-from diagnose.run_folder import SPLIT, DataLocation, read_location, read_spec
+from diagnose.pseudo_count import choose_n_pseudo, recorded_choice, validation_shifts
+from diagnose.released_artifacts import LEVELS, released_table_version
+from diagnose.run_folder import DataLocation
 from diagnose.shift_report import write_results
 from diagnose.shift_results import ShiftResult, shift_results
-from diagnose.slice_images import CLEAN, Shift, image_store, split_images
+from diagnose.slice_images import CLEAN, ImageStore, Shift, image_store, split_images
 from diagnose.trained_model import TrainedModel, level_table_version
 from diagnose.training_loop import Watch
-from mrisim.errors import ConfigError, DataError
-from mrisim.files import write_text
+from mrisim.errors import ConfigError
 
-PREDICTIONS, RESULTS, REQUEST = "predictions.csv.gz", "results.csv", "request.json"
+PREDICTIONS, RESULTS, PARTS, PSEUDO_COUNTS = "predictions.csv.gz", "results.csv", "parts", "pseudo-counts"
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,8 @@ class EvaluationRequest:
     seed: int = 0
     """Of the corruptions; equal for all runs of a study."""
     adaptations: tuple[Adaptation, ...] = (Adaptation(),)
+    validation_shifts: bool = False
+    """Shift the validation split too, by corruptions of its own seed: to re-tune an operating point on, for example."""
 
     @property
     def shifts(self) -> tuple[Shift, ...]:
@@ -55,9 +61,19 @@ class EvaluationRequest:
             ]
         return tuple(shifts)
 
+    @property
+    def shifts_of_validation(self) -> tuple[Shift, ...]:
+        """The same kinds, levels and reconstructions with the seed of validation, without the clean ones."""
+        return validation_shifts(self.shifts, self.seed)
+
     def record(self) -> dict[str, Any]:
         """Return the request as JSON values."""
-        return {
+        more: dict[str, Any] = {}
+        if set(self.kinds) & set(LEVELS):
+            more["released_levels"] = released_table_version()
+        if self.validation_shifts:
+            more["validation_shifts"] = True
+        return more | {
             "kinds": list(self.kinds),
             "levels": list(self.levels),
             "reconstructions": list(self.reconstructions),
@@ -80,7 +96,7 @@ def evaluate(
     runs: Sequence[Path], request: EvaluationRequest, out: Path | None = None, *, data: DataLocation | None = None,
     overwrite: bool = False, n_threads: int = 1, watch: Watch | None = None,
 ) -> EvaluationResult:  # fmt: skip
-    """Evaluate runs and write ``predictions.csv.gz`` and ``results.csv``.
+    """Evaluate runs and write ``predictions.csv.gz`` and ``results.csv``; one that was interrupted goes on.
 
     Parameters
     ----------
@@ -108,32 +124,136 @@ def evaluate(
     ConfigError
         If `out` holds something else.
     """
-    watch = watch or Watch()
-    models = [TrainedModel.load(run) for run in runs]
-    if len({model.name for model in models}) < len(models):
-        raise ConfigError("two runs have one name; expected different ones, because rows go by it")
-    table = _table_of(models, data)
-    folder = _open_output(out, models, request, overwrite)
-    notes = _idle_adaptations(models, request)
-    store = image_store(models[0].crop, n_threads=n_threads)
-    parts = {split: table.of_split(split) for split in ("train", "val", "test")}
-    clean = {split: split_images(parts[split], Shift(), store) for split in ("train", "val")}
-    blocks: list[PredictionBlock] = []
-    n_threads_before = torch.get_num_threads()
-    torch.set_num_threads(n_threads)
-    try:
-        for model in models:
-            blocks += model.predict(
-                request.adaptations, Shift(CLEAN), "val", parts["val"], clean["val"], clean["train"]
-            )
-        for number, shift in enumerate(request.shifts, start=1):
-            watch.say(f"{number}/{len(request.shifts)} {shift.label}")
-            images = split_images(parts["test"], shift, store, watch.images)
-            for model in models:
-                blocks += model.predict(request.adaptations, shift, "test", parts["test"], images, clean["train"])
-    finally:
-        torch.set_num_threads(n_threads_before)
-    return _finish(folder, _by_model(blocks), notes)
+    evaluation = OpenEvaluation.begin(runs, request, out, data=data, overwrite=overwrite, n_threads=n_threads)
+    evaluation.make_parts(watch or Watch())
+    return evaluation.finish()
+
+
+@dataclass(frozen=True, eq=False)
+class OpenEvaluation:
+    """An evaluation under way, made shift by shift: each is a part on the disk, and a part that is there is kept."""
+
+    models: list[TrainedModel]
+    request: EvaluationRequest
+    folder: Path
+    splits: dict[str, SliceTable]
+    """The table of each split, by its name."""
+    store: ImageStore
+    key: str
+    """Hash of all that the predictions depend on: models, request, data."""
+
+    @classmethod
+    def begin(
+        cls, runs: Sequence[Path], request: EvaluationRequest, out: Path | None = None, *,
+        data: DataLocation | None = None, overwrite: bool = False, n_threads: int = 1,
+    ) -> OpenEvaluation:  # fmt: skip
+        """Check runs, data and output folder, as `evaluate` does, and begin or take up the evaluation."""
+        models = load_models(runs)
+        _check_validation(request)
+        table = table_of_runs(models, data)
+        record = _record_of(models, request)
+        _idle_adaptations(models, request)
+        folder = open_output(out, Path("evaluations"), record, overwrite)
+        splits = {split: table.of_split(split) for split in ("train", "val", "test")}
+        store = image_store(models[0].crop, n_threads=n_threads)
+        return cls(models, request, folder, splits, store, digest([record, table.identity]))
+
+    @property
+    def parts(self) -> tuple[tuple[Path, str, Shift], ...]:
+        """File, split and shift of every part: validation, clean first, then the shifts of the test split."""
+        of_validation = self.request.shifts_of_validation if self.request.validation_shifts else ()
+        wanted = [("val", shift) for shift in (Shift(CLEAN), *of_validation)]
+        wanted += [("test", shift) for shift in self.request.shifts]
+        return tuple(
+            (self.folder / PARTS / f"{number:04d}-{split}-{shift.label}.npz", split, shift)
+            for number, (split, shift) in enumerate(wanted)
+        )
+
+    def make_parts(self, watch: Watch, *, shard: int = 0, n_shards: int = 1) -> None:
+        """Make the parts that are not there; a shard of all, where several processes share the work."""
+        n_threads_before = torch.get_num_threads()
+        torch.set_num_threads(self.store.n_threads)
+        try:
+            # Shards begin with different models, so that most find N already chosen.
+            for place in range(shard, shard + len(self.models)):
+                self._chosen(self.models[place % len(self.models)], watch)
+            predictors = [self._predictors(model, watch) for model in self.models]
+            train_images = split_images(self.splits["train"], Shift(), self.store)
+            for number, (path, split, shift) in enumerate(self.parts):
+                if number % n_shards != shard or path.exists():
+                    continue
+                watch.say(f"{number + 1}/{len(self.parts)} {split} {shift.label}")
+                table = self.splits[split]
+                images = split_images(table, shift, self.store, watch.images)
+                blocks = [
+                    replace(block, cell=replace(block.cell, adaptation=adaptation.label))
+                    for of_model in predictors
+                    for adaptation, model, asked in of_model
+                    for block in model.predict([asked], shift, split, table, images, train_images)
+                ]
+                write_part(path, blocks, self.key)
+        finally:
+            torch.set_num_threads(n_threads_before)
+
+    def _chosen(self, model: TrainedModel, watch: Watch) -> tuple[Adaptation, ...]:
+        """Return the adaptations with every N that is left to validation chosen, and stored in the folder."""
+        if not batch_norms(model.network):
+            return self.request.adaptations
+        train_images = split_images(self.splits["train"], Shift(), self.store)
+
+        def predicted(adaptation: Adaptation, shift: Shift) -> PredictionBlock:
+            images = split_images(self.splits["val"], shift, self.store, watch.images)
+            (block,) = model.predict([adaptation], shift, "val", self.splits["val"], images, train_images)
+            return block
+
+        def with_n(adaptation: Adaptation) -> Adaptation:
+            if not adaptation.auto:
+                return adaptation
+            first = self.request.reconstructions[0]
+            shifts = [shift for shift in self.request.shifts_of_validation if shift.reconstruction == first]
+            path = self.folder / PSEUDO_COUNTS / f"{model.name}-{adaptation.label}.json"
+            watch.say(f"N of {adaptation.label} for {model.name}: validation, {len(shifts)} shifts and clean")
+            n_pseudo = recorded_choice(path, self.key, lambda: choose_n_pseudo(predicted, adaptation, shifts))
+            return replace(adaptation, n_pseudo=n_pseudo)
+
+        return tuple(map(with_n, self.request.adaptations))
+
+    def _predictors(self, model: TrainedModel, watch: Watch) -> list[tuple[Adaptation, TrainedModel, Adaptation]]:
+        """Return each adaptation with the model, and what to ask of it, that give its predictions.
+
+        Precise statistics do not depend on the shift: they are estimated once, and are then those of a frozen network.
+        """
+        predictors = []
+        for adaptation in self._chosen(model, watch):
+            if adaptation.name == "precise-bn" and batch_norms(model.network):
+                network = copy.deepcopy(model.network)
+                train_images = split_images(self.splits["train"], Shift(), self.store)
+                reestimate_statistics(network, train_images, model.description.scaling.apply)
+                predictors.append((adaptation, replace(model, network=network), Adaptation()))
+            else:
+                predictors.append((adaptation, model, adaptation))
+        return predictors
+
+    def finish(self) -> EvaluationResult:
+        """Join the parts, all of which must be there, into the frozen table, and make its results."""
+        blocks: list[PredictionBlock] = []
+        for path, split, _ in self.parts:
+            blocks += read_part(path, self.splits[split], self.key)
+        blocks = _by_model(blocks)
+        write_table(self.folder / PREDICTIONS, blocks)
+        results = shift_results(blocks)
+        write_results(self.folder / RESULTS, results)
+        shutil.rmtree(self.folder / PARTS)
+        return EvaluationResult(self.folder, results, _idle_adaptations(self.models, self.request))
+
+
+def is_evaluated(runs: Sequence[Path], request: EvaluationRequest, folder: Path) -> bool:
+    """Return whether a folder holds the whole evaluation of these runs under this request."""
+    mark = folder / REQUEST
+    if not mark.is_file() or not (folder / RESULTS).is_file() or (folder / PARTS).exists():
+        return False
+    known = json.loads(mark.read_text(encoding="utf-8"))
+    return bool(known == _record_of([TrainedModel.load(run) for run in runs], request))
 
 
 def estimate(
@@ -147,7 +267,7 @@ def estimate(
         As `evaluate`.
     """
     models = [TrainedModel.load(run) for run in runs]
-    test = _table_of(models, data).of_split("test")
+    test = table_of_runs(models, data).of_split("test")
     per_slice = seconds_per_image(test, list(request.shifts), models[0].crop, n_threads)
     n_cells = len(request.shifts)
     n_predictions = n_cells * len(models) * len(request.adaptations) * len(test.labels)
@@ -174,44 +294,17 @@ def evaluate_predictions(path: Path, out: Path) -> EvaluationResult:
     return EvaluationResult(out, results, ())
 
 
-def _table_of(models: list[TrainedModel], data: DataLocation | None) -> SliceTable:
-    """Return the slice table of all runs, after checking that the data are those that each was trained on."""
-    location = data or read_location(models[0].folder)
-    # The run's own split: it goes with the run, wherever the stored file it came from may be now.
-    split = models[0].folder / SPLIT
-    table = load_slice_table(read_spec(models[0].folder).data_request(location.root, location.labels, split))
-    for model in models:
-        lock = json.loads((model.folder / "data.lock.json").read_text(encoding="utf-8"))
-        if lock != json.loads(json.dumps(dict(table.lock))):
-            raise DataError(
-                f"{model.name} was trained on other data, labels or another split than those found now; "
-                "expected the same (files with their sizes and norms, SHA-256 of labels and split)"
-            )
-        if model.crop != models[0].crop:
-            raise ConfigError(
-                f"{model.name} crops to {model.crop}, {models[0].name} to {models[0].crop}; expected one size"
-            )
-    return table
+def _record_of(models: list[TrainedModel], request: EvaluationRequest) -> dict[str, Any]:
+    """Return what is evaluated under what: the content of request.json."""
+    return request.record() | record_of_runs(models)
 
 
-def _open_output(out: Path | None, models: list[TrainedModel], request: EvaluationRequest, overwrite: bool) -> Path:
-    """Return the output folder; another request in it is refused, the same one is made again to the same bytes."""
-    record = request.record() | {"runs": [model.name for model in models],
-                                 "weights_sha256": [model.description.weights_sha256 for model in models]}  # fmt: skip
-    digest = hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()[:8]
-    label = models[0].name if len(models) == 1 else f"{len(models)}-runs"
-    folder = out or Path("evaluations") / f"{label}__{digest}"
-    if folder.exists() and any(folder.iterdir()):
-        mark = folder / REQUEST
-        known = json.loads(mark.read_text(encoding="utf-8")) if mark.is_file() else None
-        if known != record:
-            if not (overwrite and known is not None):
-                raise ConfigError(
-                    f"{folder.name} holds something else; expected an empty folder, the same request, or --overwrite"
-                )
-            shutil.rmtree(folder)
-    write_text(folder / REQUEST, json.dumps(record, indent=2) + "\n")
-    return folder
+def _check_validation(request: EvaluationRequest) -> None:
+    """Refuse to shift validation by nothing."""
+    wants = [adaptation.label for adaptation in request.adaptations if adaptation.auto]
+    wants += ["validation_shifts"] * request.validation_shifts
+    if wants and not request.shifts_of_validation:
+        raise ConfigError(f"{wants[0]} needs shifted validation images; expected a level above 0")
 
 
 def _idle_adaptations(models: list[TrainedModel], request: EvaluationRequest) -> tuple[str, ...]:
@@ -230,10 +323,3 @@ def _idle_adaptations(models: list[TrainedModel], request: EvaluationRequest) ->
 def _by_model(blocks: list[PredictionBlock]) -> list[PredictionBlock]:
     order = list(dict.fromkeys((block.cell.run, block.cell.adaptation) for block in blocks))
     return sorted(blocks, key=lambda block: order.index((block.cell.run, block.cell.adaptation)))
-
-
-def _finish(folder: Path, blocks: list[PredictionBlock], notes: tuple[str, ...]) -> EvaluationResult:
-    write_table(folder / PREDICTIONS, blocks)
-    results = shift_results(blocks)
-    write_results(folder / RESULTS, results)
-    return EvaluationResult(folder, results, notes)

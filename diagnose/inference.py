@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from diagnose.clustered_auc import AucComponents, auc_components, refusal, stack_components
-from diagnose.metrics import learnt_findings
+from diagnose.metrics import LEARNT_AUROC, learnt_findings
 from diagnose.multireader import NormDifference, norm_difference
 
 
@@ -74,7 +74,9 @@ def endpoint_components(table: ShiftedScores, learnt: np.ndarray) -> AucComponen
     return stack_components(parts).combine(by_run)
 
 
-def compare_norms(table: ShiftedScores, clean_auroc: np.ndarray, *, reference: str = "bn") -> list[NormDifference]:
+def compare_norms(
+    table: ShiftedScores, clean_auroc: np.ndarray, *, reference: str = "bn", min_auroc: float = LEARNT_AUROC
+) -> list[NormDifference]:
     """Compare every norm of the table with the reference on the primary endpoint.
 
     Parameters
@@ -83,6 +85,8 @@ def compare_norms(table: ShiftedScores, clean_auroc: np.ndarray, *, reference: s
     clean_auroc : ndarray of shape (norm, seed, finding)
         On clean data, validation or test: what a run has not learnt leaves the comparison of its seed.
     reference : str
+    min_auroc : float
+        Clean AUROC from which a finding counts as learnt.
 
     Returns
     -------
@@ -92,7 +96,7 @@ def compare_norms(table: ShiftedScores, clean_auroc: np.ndarray, *, reference: s
     """
     if reference not in table.norms:
         raise ValueError(f"reference is {reference!r}; expected one of {', '.join(table.norms)}")
-    learnt = learnt_findings(clean_auroc)
+    learnt = learnt_findings(clean_auroc, min_auroc=min_auroc)
     components = endpoint_components(table, learnt)
     n_norms, n_seeds = table.scores.shape[:2]
     endpoint = components.auc.reshape(n_norms, n_seeds)

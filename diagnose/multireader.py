@@ -18,6 +18,7 @@ Smith and Hillis, Multi-reader multi-case analysis of variance software, SPIE 11
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.special import expit, logit
 from scipy.stats import f as fisher_f
 from scipy.stats import t as student_t
 
@@ -120,6 +121,65 @@ def obuchowski_rockette(
     return MultiReaderAnalysis(
         of_norm, ms_norm, ms_interaction, variance, cov1, cov2, cov3, error, ratio, (n_norms - 1, freedom), p
     )
+
+
+@dataclass(frozen=True)
+class SeedMeans:
+    """Means over the seeds of one norm, with seeds and patients both random; arrays of shape (...)."""
+
+    mean: np.ndarray
+    standard_error: np.ndarray
+    degrees_of_freedom: np.ndarray
+
+    def interval(self, *, within_unit: bool = False, confidence: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
+        """Return low and high; ``within_unit`` makes them symmetric in log odds, where the mean lies inside (0, 1)."""
+        deviate = student_t.ppf((1 + confidence) / 2, self.degrees_of_freedom)
+        half_width = self.standard_error * np.where(self.standard_error > 0, deviate, 0)
+        low, high = self.mean - half_width, self.mean + half_width
+        if not within_unit:
+            return low, high
+        inside = (self.mean > 0) & (self.mean < 1)
+        mean = np.where(inside, self.mean, 0.5)
+        centre, slope = logit(mean), 1 / (mean * (1 - mean))
+        return (
+            np.where(inside, expit(centre - slope * half_width), np.clip(low, 0, 1)),
+            np.where(inside, expit(centre + slope * half_width), np.clip(high, 0, 1)),
+        )
+
+
+def mean_over_seeds(values: np.ndarray, covariance: np.ndarray) -> SeedMeans:
+    """Return the mean of one norm over its seeds: the multi-reader analysis with one modality.
+
+    The variance of the mean is [MS(seed) + n_seeds max(Cov2, 0)] / n_seeds, where MS(seed) is the variance between
+    seeds and Cov2 the mean covariance of two seeds over patients, whom all seeds share.
+
+    Parameters
+    ----------
+    values : ndarray of shape (..., seed)
+        At least two seeds.
+    covariance : ndarray of shape (..., seed, seed)
+        Over patients.
+
+    Notes
+    -----
+    As in `norm_difference`, MS(seed) is floored at its expectation without any effect of seeds, Var - Cov2, below
+    `ADVISED_SEEDS`.
+    """
+    values, covariance = np.asarray(values, dtype=float), np.asarray(covariance, dtype=float)
+    n_seeds = values.shape[-1]
+    if n_seeds < 2 or covariance.shape != (*values.shape, n_seeds):
+        raise ValueError(
+            f"values has shape {values.shape}, covariance {covariance.shape}; expected (..., seed) with at least two "
+            "seeds, and (..., seed, seed)"
+        )
+    ms_seed = values.var(axis=-1, ddof=1)
+    variance = np.diagonal(covariance, axis1=-2, axis2=-1).mean(axis=-1)
+    cov2 = (covariance.sum(axis=(-2, -1)) - n_seeds * variance) / (n_seeds * (n_seeds - 1))
+    if n_seeds < ADVISED_SEEDS:
+        ms_seed = np.maximum(ms_seed, variance - cov2)
+    error = ms_seed + n_seeds * np.maximum(cov2, 0)
+    ratio = np.divide(error, ms_seed, out=np.full_like(error, np.inf), where=ms_seed > 0)
+    return SeedMeans(values.mean(axis=-1), np.sqrt(error / n_seeds), (n_seeds - 1) * ratio**2)
 
 
 def norm_difference(

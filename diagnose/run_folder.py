@@ -5,8 +5,8 @@
     model.safetensors model.json                     whenever validation is better than ever
     predictions.csv.gz results.json DONE             at the end
 
-`location.json` says where the data lie on this machine, for `diagnose evaluate`; it is the one file with a path in it,
-and no part of the run's identity: leave it out when passing a run on.
+`location.json` says where the data lie, seen from the run folder, for `diagnose evaluate`: a run that is moved along
+with its data finds them again, one that is moved alone asks for --data. It is no part of the run's identity.
 """
 
 from __future__ import annotations
@@ -26,9 +26,11 @@ from diagnose.dataset import SliceTable
 from diagnose.execution import Execution
 from diagnose.train_spec import TrainSpec
 from mrisim.errors import ConfigError, DataError
-from mrisim.files import write_text
+from mrisim.files import PARTIAL, write_text, written_whole
 
-DONE, SPLIT = "DONE", "split.csv"
+DONE, SPLIT, LOCATION = "DONE", "split.csv", "location.json"
+EMBEDDED = "embedded cohort"
+"""What stands for the location of the default cohort, which lies in the cache of whoever uses it."""
 _IDENTITY, _STARTED = "identity.txt", "last.ckpt"
 
 
@@ -62,7 +64,8 @@ def open_run(folder: Path, spec: TrainSpec, table: SliceTable, location: DataLoc
     identity = spec.identity(table.identity)
     if folder.resolve().is_relative_to(location.root.resolve()):
         raise ConfigError(f"--out {folder.name} lies in the data folder; expected a place outside of it")
-    if folder.exists() and any(folder.iterdir()):
+    # A file that was being written at a kill is nobody's.
+    if folder.exists() and any(entry.suffix != PARTIAL for entry in folder.iterdir()):
         mark = folder / _IDENTITY
         known = mark.read_text(encoding="utf-8").strip() if mark.is_file() else ""
         if overwrite and known:
@@ -78,9 +81,29 @@ def open_run(folder: Path, spec: TrainSpec, table: SliceTable, location: DataLoc
     write_text(folder / "data.lock.json", json.dumps(table.lock, indent=1) + "\n")
     write_text(folder / SPLIT, table.split_csv())
     state = "resumed" if (folder / _STARTED).exists() else "new"
-    places = {name: str(path.resolve()) for name, path in vars(location).items() if path is not None}
-    write_text(folder / "location.json", json.dumps(places, indent=2) + "\n")
+    write_text(folder / LOCATION, json.dumps(kept_places(folder, location), indent=2) + "\n")
     return state
+
+
+def kept_places(folder: Path, location: DataLocation) -> dict[str, str]:
+    """Return a location as `read_location` finds it again: relative to a folder, or the embedded cohort's name.
+
+    Nothing is kept where the relative path would name the user (its way leads down through a home folder).
+    """
+    from mrisim.cohort_cache import cached_path
+    from mrisim.cohort_protocol import default_spec
+
+    if location == DataLocation(location.root) and location.root.resolve() == cached_path(default_spec()).resolve():
+        return {"root": EMBEDDED}
+    places = {}
+    for name, path in vars(location).items():
+        if path is not None:
+            try:
+                places[name] = Path(os.path.relpath(path.resolve(), folder.resolve())).as_posix()
+            except ValueError:  # on another drive
+                return {}
+    named = any(Path.home().name in place.split("/") for place in places.values())
+    return {} if named else places
 
 
 def read_spec(folder: Path) -> TrainSpec:
@@ -98,17 +121,38 @@ def read_spec(folder: Path) -> TrainSpec:
 
 
 def read_location(folder: Path) -> DataLocation:
-    """Return where the run's data lie, as of when it was trained.
+    """Return where the run's data lie, seen from where the run folder is now.
 
     Raises
     ------
     DataError
-        If the run was passed on without it.
+        If that is not known, or nothing lies there.
     """
-    file = folder / "location.json"
-    if not file.is_file():
+    from mrisim.cohort import is_complete
+    from mrisim.cohort_cache import cached_path
+    from mrisim.cohort_protocol import default_spec
+
+    file = folder / LOCATION
+    places = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    if not places:
         raise DataError(f"{folder.name} does not say where its data are; expected --data DIR")
-    return DataLocation(**{name: Path(place) for name, place in json.loads(file.read_text(encoding="utf-8")).items()})
+    if places == {"root": EMBEDDED}:
+        cohort = cached_path(default_spec())
+        if not is_complete(cohort):
+            raise DataError(
+                f"{folder.name} was trained on the {EMBEDDED}, which is not in the cache; expected it there "
+                "(`diagnose train` without --data makes it), or --data DIR"
+            )
+        return DataLocation(cohort)
+    location = DataLocation(**{name: (folder / place).resolve() for name, place in places.items()})
+    for name, path in vars(location).items():
+        # The split of a run is kept in the run: its source may be gone.
+        if name != "split" and path is not None and not path.exists():
+            raise DataError(
+                f"the {'data' if name == 'root' else name} of {folder.name} are not at {places[name]}, seen from it; "
+                "was it moved? expected --data DIR" + ("" if name == "root" else " and --labels CSV")
+            )
+    return location
 
 
 def remember_execution(folder: Path, execution: Execution) -> None:
@@ -175,6 +219,5 @@ def write_history(folder: Path, history: list[dict[str, Any]], findings: tuple[s
     right.plot(epochs, [entry["val_auroc_mean"] for entry in history], color="black", linewidth=2, label="mean")
     right.set(xlabel="epoch", ylabel="AUROC, clean validation", ylim=(0.4, 1))
     right.legend(fontsize="small", loc="lower right")
-    partial = folder / "progress.png.part"
-    figure.savefig(partial, format="png", dpi=110)
-    partial.replace(folder / "progress.png")
+    with written_whole(folder / "progress.png") as partial:
+        figure.savefig(partial, format="png", dpi=110)

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from diagnose.dataset import SliceTable
-from diagnose.slice_images import ImageStore, Shift, fill_images
+from diagnose.slice_images import ImageStore, Shift, fill_images, new_image_map
 from diagnose.volumes import Volume
 from mrisim.seeding import stream
 
@@ -99,7 +99,7 @@ def shifted_epoch(
         Rows that the order does not name hold nothing of use.
     """
     train_shift, corruption_seed, epoch = draw
-    images = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=clean.shape)
+    images = new_image_map(path, clean.shape)
 
     def shift_of(volume: Volume) -> tuple[Shift, str]:
         shift = draw_train_shift(train_shift, corruption_seed=corruption_seed, epoch=epoch, stem=volume.stem)

@@ -1,7 +1,8 @@
 """Images of labelled slices: read the k-space, corrupt it, reconstruct it, crop it, and keep the result on disk.
 
 Clean and corrupted images take the same path, so that level 0 equals clean bit for bit. What is kept is shared by every
-run that asks for the same files, shift, crop and code; training and evaluation read it as a memory map.
+run that asks for the same files, shift, crop and code; training and evaluation read it as a memory map. The
+image-domain kinds of `diagnose.released_artifacts` act on the clean image at the end of that path.
 """
 
 from __future__ import annotations
@@ -20,8 +21,18 @@ from typing import Any
 import numpy as np
 
 from diagnose.dataset import SliceTable
+from diagnose.released_artifacts import (
+    ALL_RELEASED,
+    LEVELS,
+    apply_released,
+    released_code_hash,
+    released_table_version,
+    severity,
+)  # fmt: skip
 from diagnose.volumes import Volume
 from mrisim.errors import ConfigError, DataError
+from mrisim.files import disk_errors_named
+from mrisim.seeding import stream
 
 CLEAN = "clean"
 Progress = Callable[[str, int, int], None]
@@ -30,7 +41,7 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True)
 class Shift:
-    """What is done to the k-space, and how the image is made from it."""
+    """What is done to the k-space (or, of the kinds `madaan-...`, to the image), and how the image is made from it."""
 
     kind: str = CLEAN
     level: int = 0
@@ -105,13 +116,23 @@ def make_images(
             f"{volume.file} has {scan.n_slices} slices of k-space; expected {volume.n_slices}, as in its target"
         )
     artifacts: list[Any] = []
-    if shift.kind != CLEAN:
+    if shift.kind != CLEAN and shift.kind not in LEVELS:
         artifacts.append(spec_class(shift.kind).at_level(shift.level, n_coils=scan.n_coils))
     result = corrupt(scan, artifacts, seed=shift.seed, item_id=item_id or volume.stem, slices=slices)
     images = crop_to_recon(reconstruct(result.scan, shift.reconstruction).magnitude, scan.acquisition)
     if not np.isfinite(images).all():
         raise DataError(f"{volume.file}: the {shift.reconstruction} image holds NaN or Inf; expected finite pixels")
-    return _cropped(images, crop, volume.file)
+    images = _cropped(images, crop, volume.file)
+    if shift.kind in LEVELS:
+        p = severity(shift.kind, shift.level)
+        streams = [
+            stream(shift.seed, item_id or volume.stem, shift.kind, number)
+            for number in (range(scan.n_slices) if slices is None else slices)
+        ]
+        images = np.concatenate(
+            [apply_released(image[None], shift.kind, p, rng=rng) for image, rng in zip(images, streams, strict=True)]
+        )
+    return images
 
 
 def _cropped(images: np.ndarray, crop: int | None, file: str) -> np.ndarray:
@@ -152,16 +173,34 @@ def split_images(table: SliceTable, shift: Shift, store: ImageStore, progress: P
     first = make_images(table.volumes[0], shift, crop=store.crop, slices=[0])
     shape = (len(table.labels), *first.shape[1:])
     _check_room(store.folder, 4 * int(np.prod(shape)), path.name)
-    path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
-        images = np.lib.format.open_memmap(partial, mode="w+", dtype=np.float32, shape=shape)
+        images = new_image_map(partial, shape)
         fill_images(images, table, lambda volume: (shift, None), store, progress=progress)
         images.flush()
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
     return np.load(path, mmap_mode="r", allow_pickle=False)
+
+
+def new_image_map(path: Path, shape: tuple[int, ...]) -> np.ndarray:
+    """Return a new memory map (slice, rows, columns) of a file, all its room on the disk taken at once.
+
+    A map whose file is sparse meets a full disk as a bus error, which ends the process without a word.
+
+    Raises
+    ------
+    DataError
+        If there is no room.
+    """
+    with disk_errors_named(path.name):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        images = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape)
+        if hasattr(os, "posix_fallocate"):  # macOS has none
+            with path.open("r+b") as file:
+                os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+    return images
 
 
 def fill_images(
@@ -229,6 +268,8 @@ def _spec_hash(shift: Shift, store: ImageStore) -> str:
 
     if shift.kind == CLEAN:
         return CLEAN
+    if shift.kind in LEVELS:
+        return hashlib.sha256((released_table_version() + released_code_hash()).encode()).hexdigest()[:8]
     specs = [spec_class(shift.kind).at_level(shift.level, n_coils=n).model_dump_json() for n in (1, 8)]
     return hashlib.sha256(json.dumps(specs).encode()).hexdigest()[:8]
 
@@ -253,7 +294,9 @@ def _check_room(folder: Path, n_bytes: int, name: str) -> None:
 
 
 def check_kinds(kinds: Sequence[str]) -> list[str]:
-    """Return the names of the kinds, ``all`` expanded and aliases resolved.
+    """Return the names of the kinds, aliases resolved.
+
+    ``all`` are the six kinds of the simulator, ``madaan`` the five image-domain ones of `diagnose.released_artifacts`.
 
     Raises
     ------
@@ -266,6 +309,11 @@ def check_kinds(kinds: Sequence[str]) -> list[str]:
     for kind in kinds:
         if kind == "all":
             names += KINDS
+        elif kind == ALL_RELEASED:
+            names += LEVELS
+        elif kind.startswith(f"{ALL_RELEASED}-"):
+            severity(kind, 0)
+            names.append(kind)
         else:
             spec_class(kind)
             names.append(ALIASES.get(kind, kind))

@@ -1,23 +1,27 @@
 """Train one network: a plain loop that can be stopped at any moment and continued bit for bit.
 
 Weighted sampler, AdamW, early stop on the mean AUROC of clean validation, best checkpoint; the corruption of
-`train_shift`, if any, acts on multi-coil k-space, anew in every epoch.
+`train_shift`, if any, acts on multi-coil k-space, anew in every epoch. Under torchrun several processes train one
+network (`diagnose.distributed`).
 """
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from diagnose.checkpoint import load_model
 from diagnose.clean_results import predict_clean, summarise_clean
 from diagnose.cost_estimate import Cost, as_time, image_bytes, seconds_per_image, slice_counts, training_seconds
 from diagnose.dataset import SliceTable, load_slice_table
-from diagnose.execution import choose_execution, deterministic_kernels
+from diagnose.distributed import SMALL_PART, ProcessGroup, process_group
+from diagnose.execution import Execution, choose_execution, deterministic_kernels
 from diagnose.input_scaling import fit_scaling
 from diagnose.prediction_table import write_table
 from diagnose.run_folder import (
@@ -76,25 +80,25 @@ def fit(
     Interrupted
         If the caller asked to stop.
     """
-    watch = watch or Watch()
-    table = load_slice_table(spec.data_request(location.root, location.labels, location.split))
-    folder = folder or Path("runs") / run_name(spec, table.identity)
-    state_of_folder = open_run(folder, spec, table, location, overwrite=overwrite)
-    if state_of_folder == "done":
-        return FitResult(folder, json.loads((folder / "results.json").read_text(encoding="utf-8")), was_done=True)
-    for note in table.notes:
-        watch.say(f"note: {note}")
-    watch.say(
-        f"{'resuming' if state_of_folder == 'resumed' else 'training'} {spec.norm}, seed {spec.seed}, in {folder}"
-    )
-    known = recall_execution(folder)
-    n_threads_before = torch.get_num_threads()
-    torch.set_num_threads(known.n_threads if known else n_threads)
-    try:
-        with deterministic_kernels():
-            results = _train_and_predict(spec, table, folder, image_store(spec.crop, n_threads=n_threads), watch)
-    finally:
-        torch.set_num_threads(n_threads_before)
+    with process_group() as group:
+        watch = watch or Watch()
+        if not group.is_first:
+            watch = Watch(stop=watch.stop)
+        table = group.first(lambda: load_slice_table(spec.data_request(location.root, location.labels, location.split)))
+        folder = folder or Path("runs") / run_name(spec, table.identity)
+        begun = group.first(partial(_begin, folder, spec, table, location, overwrite, group.n_processes))
+        if begun == "done":
+            return FitResult(folder, json.loads((folder / "results.json").read_text(encoding="utf-8")), was_done=True)
+        _announce(begun, folder, spec, table, group.n_processes, watch)
+        known = group.first(lambda: recall_execution(folder))
+        n_threads_before = torch.get_num_threads()
+        torch.set_num_threads(known.n_threads if known else n_threads)
+        try:
+            with deterministic_kernels():
+                store = image_store(spec.crop, n_threads=n_threads)
+                results = _train_and_predict(spec, table, folder, store, watch, group)
+        finally:
+            torch.set_num_threads(n_threads_before)
     return FitResult(folder, results, was_done=False)
 
 
@@ -129,33 +133,82 @@ def estimate(spec: TrainSpec, location: DataLocation, *, folder: Path | None = N
     })  # fmt: skip
 
 
+def _begin(
+    folder: Path, spec: TrainSpec, table: SliceTable, location: DataLocation, overwrite: bool, n_processes: int
+) -> str:
+    """Open the run folder and check that the processes fit it; return whether it is new, resumed or done."""
+    if spec.batch < n_processes:
+        raise ConfigError(f"batch is {spec.batch}; expected at least one slice for each of the {n_processes} processes")
+    begun = open_run(folder, spec, table, location, overwrite=overwrite)
+    known = recall_execution(folder)
+    if known is not None and known.n_processes != n_processes:
+        raise ConfigError(
+            f"{folder.name} was begun with {known.n_processes} processes, now there are {n_processes}; expected as "
+            "many (sums depend on it, and batch norm on each process's part), another --out, or --overwrite"
+        )
+    return begun
+
+
+def _announce(begun: str, folder: Path, spec: TrainSpec, table: SliceTable, n_processes: int, watch: Watch) -> None:
+    for note in table.notes:
+        watch.say(f"note: {note}")
+    watch.say(f"{'resuming' if begun == 'resumed' else 'training'} {spec.norm}, seed {spec.seed}, in {folder}")
+    part = spec.batch // n_processes
+    if spec.norm == "bn" and n_processes > 1 and part < SMALL_PART:
+        watch.say(
+            f"warning: batch norm sees {part} slices at a time, the part of one process; expected {SMALL_PART} or more "
+            f"(--set batch={SMALL_PART * n_processes})"
+        )
+
+
 def _train_and_predict(
-    spec: TrainSpec, table: SliceTable, folder: Path, store: ImageStore, watch: Watch
+    spec: TrainSpec, table: SliceTable, folder: Path, store: ImageStore, watch: Watch, group: ProcessGroup
 ) -> dict[str, Any]:
-    train, val, test = (table.of_split(split) for split in ("train", "val", "test"))
-    train_images, val_images, test_images = (
-        split_images(part, Shift(), store, watch.images) for part in (train, val, test)
-    )
+    parts = [table.of_split(split) for split in ("train", "val", "test")]
+
+    def make_all() -> list[np.ndarray]:
+        return [split_images(part, Shift(), store, watch.images) for part in parts]
+
+    group.first(lambda: len(make_all()))  # the others find them made
+    (train, val, test), (train_images, val_images, test_images) = parts, make_all()
     network = architecture_of(spec, table).build(spec.seed)
-    execution = recall_execution(folder)
-    if execution is None:
-        shape = (min(spec.batch, len(train.labels)), 1, *train_images.shape[1:])
-        _check_fit(network, shape)
-        execution = choose_execution(network, shape, precision=spec.precision, memory_format=spec.memory_format)
-        remember_execution(folder, execution)
-    scaling = fit_scaling(spec.scaling, train_images)
-    material = Material(train, train_images, val, val_images, scaling, store, execution)
+    execution = group.first(lambda: _execution(spec, network, train_images, folder, group))
+    scaling = group.first(lambda: fit_scaling(spec.scaling, train_images))
+    material = Material(train, train_images, val, val_images, scaling, store, execution, group)
     state = new_state(execution.laid_out(network), spec, batches_in_epoch(train, spec))
     state.restore(folder)
     while state.epoch < spec.epochs and state.epoch - 1 - state.best_epoch < spec.patience:
         run_epoch(state, spec, material, folder, watch)
-    write_history(folder, state.history, table.findings)
+    images = {"val": (val, val_images), "test": (test, test_images)}
+    return group.first(lambda: _finish(folder, state.history, images, execution, spec))
+
+
+def _execution(
+    spec: TrainSpec, network: torch.nn.Module, train_images: np.ndarray, folder: Path, group: ProcessGroup
+) -> Execution:
+    """Return the formats that the run began with, or measure them and write them down."""
+    execution = recall_execution(folder)
+    if execution is None:
+        shape = (min(-(-spec.batch // group.n_processes), len(train_images)), 1, *train_images.shape[1:])
+        _check_fit(network, shape)
+        execution = choose_execution(network, shape, precision=spec.precision, memory_format=spec.memory_format)
+        execution = execution.model_copy(update={"n_processes": group.n_processes})
+        remember_execution(folder, execution)
+    return execution
+
+
+def _finish(
+    folder: Path, history: list[dict[str, Any]], images: dict[str, tuple[SliceTable, np.ndarray]],
+    execution: Execution, spec: TrainSpec,
+) -> dict[str, Any]:  # fmt: skip
+    """Predict with the best weights and write what a finished run holds."""
+    write_history(folder, history, images["test"][0].findings)
     (folder / SHIFTED).unlink(missing_ok=True)
     trained, description = load_model(folder)
-    images = {"val": (val, val_images), "test": (test, test_images)}
     blocks = predict_clean(trained, description, images, run=folder.name, execution=execution)
     write_table(folder / "predictions.csv.gz", blocks)
     results = summarise_clean(blocks, description)
+    results |= {"n_processes": execution.n_processes, "batch_per_process": spec.batch // execution.n_processes}
     write_text(folder / "results.json", json.dumps(results, indent=2) + "\n")
     write_text(folder / DONE, "")
     return results

@@ -17,8 +17,9 @@ from diagnose.clean_results import block_of
 from diagnose.dataset import SliceTable
 from diagnose.execution import Execution
 from diagnose.prediction_table import Cell, PredictionBlock
+from diagnose.released_artifacts import LEVELS, released_table_version
 from diagnose.run_folder import DONE, read_spec, recall_execution
-from diagnose.slice_images import Shift
+from diagnose.slice_images import CLEAN, Shift
 from mrisim.artifacts.base import level_table
 from mrisim.errors import DataError
 
@@ -74,14 +75,16 @@ class TrainedModel:
                 self.network, images, self.description.scaling.apply, adaptation,
                 exams=exams, train_images=train_images, memory_format=self.execution.torch_memory_format,
             )  # fmt: skip
-            version = level_table_version()
+            version = level_table_version(shift.kind)
             cell = Cell(self.name, split, shift.kind, shift.level, shift.reconstruction, adaptation.label, version)
             blocks.append(block_of(logits, table, cell))
         return blocks
 
 
-def level_table_version() -> str:
-    """Return version and hash of the level table in use: a level means nothing without it."""
+def level_table_version(kind: str = CLEAN) -> str:
+    """Return version and hash of the level table of a kind: a level means nothing without it."""
+    if kind in LEVELS:
+        return released_table_version()
     table = level_table()
     digest = hashlib.sha256(json.dumps(table, sort_keys=True).encode()).hexdigest()
     return f"{table['version']}-{digest[:8]}"

@@ -13,6 +13,25 @@ PARTIAL = ".part"
 
 
 @contextmanager
+def disk_errors_named(name: str) -> Iterator[None]:
+    """Turn a full disk and a read-only folder, met while `name` is written, into one clear line.
+
+    Raises
+    ------
+    DataError
+        If there is no room, or the folder cannot be written to.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise DataError(f"{name} could not be written: no room on the disk") from None
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise DataError(f"{name} could not be written: the output folder is read-only") from None
+        raise
+
+
+@contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
     """Give a temporary path beside `path`, and rename it to `path` once the block has ended without an error.
 
@@ -23,17 +42,12 @@ def written_whole(path: Path) -> Iterator[Path]:
     """
     partial = path.with_name(path.name + PARTIAL)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield partial
-        with partial.open("rb") as stream:
-            os.fsync(stream.fileno())
-        partial.replace(path)
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise DataError(f"{path.name} could not be written: no room on the disk") from None
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            raise DataError(f"{path.name} could not be written: the output folder is read-only") from None
-        raise
+        with disk_errors_named(path.name):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield partial
+            with partial.open("rb") as stream:
+                os.fsync(stream.fileno())
+            partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
 

@@ -12,6 +12,8 @@ from diagnose.bootstrap import (
     bootstrap_auroc,
     bootstrap_auroc_interval,
     bootstrap_operating_point,
+    bootstrap_rates,
+    bootstrap_thresholds,
     draw_patient_counts,
     max_t_bands,
     percentile_interval,
@@ -165,3 +167,19 @@ def test_cells_that_never_move_get_no_band():
         max_t_bands(np.zeros((2, 2)), draws[:99])
     with pytest.raises(ValueError, match=r"draws has shape \(500, 2, 2\); expected one axis of draws, then \(3,\)"):
         max_t_bands(np.zeros(3), draws)
+
+
+def test_rates_of_several_columns_are_those_of_each_alone_ties_with_the_threshold_included():
+    scores, labels, patients = study(11, n_columns=3)
+    scores = np.round(scores)  # many ties
+    rng = np.random.default_rng(3)
+    n_patients = len(np.unique(patients))
+    counts = [draw_patient_counts(n_patients, 40, rng=rng) for _ in range(2)]
+    thresholds = bootstrap_thresholds(ScoredExams(scores[0], labels, patients), counts[0])
+    together = bootstrap_rates(thresholds, ScoredExams(scores, labels, patients), counts[1])
+    of_exam = counts[1][:, np.unique(patients, return_inverse=True)[1]]
+    for draw, column in np.ndindex(40, 3):
+        exams = np.repeat(np.arange(len(labels)), of_exam[draw])
+        decisions = metrics.decide(scores[column, exams], thresholds[draw])
+        rates = metrics.sensitivity_specificity(decisions, labels[exams])
+        assert together[draw, column] == pytest.approx([*rates, np.mean(rates)])

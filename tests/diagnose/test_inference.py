@@ -240,3 +240,14 @@ def test_one_pair_of_runs_mistakes_the_luck_of_a_seed_for_a_norm():
         table = shifted_study(rng, n_seeds=1, interaction_sd=0.3)
         n_rejected += auroc_difference(table.scores[:, 0, 0, 0, 0], table.labels[0], table.patients).p < 0.05
     assert n_rejected / 150 > 0.25
+
+
+def test_what_counts_as_learnt_can_be_planned():
+    table = shifted_study(np.random.default_rng(4))
+    clean = learnt_everything(table)
+    clean[1, :, 0] = 0.85
+    both = compare_norms(table, clean)[0]
+    strict = compare_norms(table, clean, min_auroc=0.9)[0]
+    second = endpoint_components(table, np.array([[False, True]] * 5)).auc.reshape(2, 5)
+    assert strict.difference == pytest.approx(second[1].mean() - second[0].mean())
+    assert strict.difference != pytest.approx(both.difference)

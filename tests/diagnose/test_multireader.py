@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
+from scipy.stats import t as student_t
 from scipy.stats import ttest_rel
 
-from diagnose.multireader import ONE_SEED, norm_difference, obuchowski_rockette
+from diagnose.multireader import ONE_SEED, mean_over_seeds, norm_difference, obuchowski_rockette
 
 # The Van Dyke study as printed by RJafroc (Chakraborty, RJafroc books, method "OR", empirical AUC, jackknife): two
 # modalities, five readers, 114 patients.
@@ -114,3 +115,51 @@ def test_identical_runs_do_not_differ():
 def test_bad_tables_are_refused(auroc, covariance, message):
     with pytest.raises(ValueError, match=message):
         obuchowski_rockette(auroc, covariance)
+
+
+def test_the_mean_over_seeds_holds_the_variance_of_seeds_and_what_patients_share():
+    values = np.array([0.70, 0.80, 0.90, 0.80, 0.85])
+    covariance = np.full((5, 5), 0.0004) + np.diag(np.full(5, 0.0003))
+    means = mean_over_seeds(values, covariance)
+    ms_seed = np.var(values, ddof=1)
+    assert means.mean == pytest.approx(0.81)
+    assert means.standard_error**2 == pytest.approx(ms_seed / 5 + 0.0004)
+    assert means.degrees_of_freedom == pytest.approx(4 * ((ms_seed + 5 * 0.0004) / ms_seed) ** 2)
+    low, high = means.interval()
+    assert high - 0.81 == pytest.approx(student_t.ppf(0.975, means.degrees_of_freedom) * means.standard_error)
+    assert 0.81 - low == pytest.approx(high - 0.81)
+
+
+def test_with_few_seeds_equal_values_do_not_make_the_seeds_certain():
+    covariance = np.full((3, 3), 0.0001) + np.diag(np.full(3, 0.0005))
+    means = mean_over_seeds(np.full(3, 0.8), covariance)
+    assert means.standard_error**2 == pytest.approx(0.0005 / 3 + 0.0001)
+    five = mean_over_seeds(np.full(5, 0.8), np.full((5, 5), 0.0001) + np.diag(np.full(5, 0.0005)))
+    assert five.standard_error**2 == pytest.approx(0.0001) and np.isinf(five.degrees_of_freedom)
+
+
+def test_intervals_of_areas_stay_inside_the_unit_interval():
+    means = mean_over_seeds(np.array([[0.97, 0.99, 1.0, 0.98, 0.99], [1.0] * 5]), np.full((2, 5, 5), 0.0004))
+    low, high = means.interval(within_unit=True)
+    assert 0 < low[0] < 0.986 < high[0] < 1 and means.interval()[1][0] > 1
+    assert high[1] == 1
+    logits = np.log(np.array([low[0], 0.986, high[0]]) / (1 - np.array([low[0], 0.986, high[0]])))
+    assert logits[2] - logits[1] == pytest.approx(logits[1] - logits[0])
+
+
+def test_intervals_of_seed_means_cover_their_norm():
+    """Seeds and patients drawn anew 4000 times; an interval of seeds alone, or of patients alone, covers too little."""
+    rng = np.random.default_rng(0)
+    n, n_seeds, seed_sd, shared_sd, own_sd = 4000, 5, 0.02, 0.02, 0.01
+    values = 0.8 + seed_sd * rng.normal(size=(n, n_seeds)) + shared_sd * rng.normal(size=(n, 1))
+    values += own_sd * rng.normal(size=(n, n_seeds))
+    covariance = np.full((n_seeds, n_seeds), shared_sd**2) + np.diag(np.full(n_seeds, own_sd**2))
+    low, high = mean_over_seeds(values, np.broadcast_to(covariance, (n, n_seeds, n_seeds))).interval()
+    assert 0.94 < np.mean((low < 0.8) & (high > 0.8)) < 0.97
+
+
+def test_shapes_that_do_not_fit_are_refused():
+    with pytest.raises(ValueError, match=r"values has shape \(1,\)"):
+        mean_over_seeds(np.array([0.8]), np.ones((1, 1)))
+    with pytest.raises(ValueError, match="expected"):
+        mean_over_seeds(np.ones((2, 3)), np.ones((3, 3)))

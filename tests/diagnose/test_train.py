@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import resource
 import signal
 import subprocess
 import sys
@@ -14,7 +16,7 @@ from scipy.stats import chisquare
 
 from diagnose.checkpoint import Architecture, load_model
 from diagnose.dataset import DataRequest, load_slice_table
-from diagnose.execution import channels_last_is_safe, choose_execution
+from diagnose.execution import Execution, channels_last_is_safe, choose_execution, deterministic_kernels
 from diagnose.norms import NORMS
 from diagnose.prediction_table import read_table
 from diagnose.run_folder import DataLocation, read_spec
@@ -74,7 +76,7 @@ def test_a_run_leaves_what_it_promises(finished: Path, cohort: Path):
     assert load_model(finished)[1].epoch == best["epoch"]
     assert history[-1]["train_loss"] < history[0]["train_loss"]
     for path in finished.iterdir():
-        if path.suffix in (".json", ".yaml", ".jsonl", ".csv") and path.name != "location.json":
+        if path.suffix in (".json", ".yaml", ".jsonl", ".csv"):
             assert str(cohort) not in path.read_text(), f"{path.name} holds an absolute path"
 
 
@@ -100,35 +102,103 @@ def test_stopped_and_resumed_is_bit_identical(finished: Path, cohort: Path, tmp_
     assert_same_run(fit_small(cohort, tmp_path / "run", epochs=3).folder, finished)
 
 
-def test_killed_and_resumed_is_bit_identical(finished: Path, cohort: Path, tmp_path: Path):
+def command_of(cohort: Path, *more: str) -> list[str]:
+    """Return the program's command for the finished run, in the folder `run`."""
     options = [f"--set={name}={value}" for name, value in SMALL.items() if name != "epochs"]
-    command = [sys.executable, "-m", "diagnose.cli", "train", "--data", str(cohort), "--epochs", "3", "--out", "run",
-               "--threads", "1", *options]  # fmt: skip
-    environment = {**os.environ, "MRISIM_CACHE": os.environ["MRISIM_CACHE"]}
-    process = subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True)
+    return [sys.executable, "-m", "diagnose.cli", "train", "--data", str(cohort), "--epochs", "3", "--out", "run",
+            "--threads", "1", *options, *more]  # fmt: skip
+
+
+def started(command: list[str], cwd: Path, line: str) -> subprocess.Popen[str]:
+    """Start a training and return it once it has said something that begins so."""
+    process = subprocess.Popen(command, cwd=cwd, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
     assert process.stderr is not None
-    for line in process.stderr:
-        if line.startswith("epoch 1/3"):
-            break
+    for said in process.stderr:
+        if said.startswith(line):
+            return process
+    pytest.fail(f"the program ended without a line {line}")
+
+
+def test_killed_and_resumed_is_bit_identical(finished: Path, cohort: Path, tmp_path: Path):
+    command = command_of(cohort)
+    process = started(command, tmp_path, "epoch 1/3")
     process.send_signal(signal.SIGKILL)
     process.communicate()
     if (tmp_path / "run" / "DONE").exists():
         pytest.fail("the run ended before it could be killed")
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert "resuming" in done.stderr and "epoch 1/3" not in done.stderr
     assert_same_run(tmp_path / "run", finished)
 
 
+@pytest.mark.slow
+def test_killed_at_ten_random_moments_is_bit_identical(cohort: Path, tmp_path: Path):
+    """Some kills come while the run opens its folder or makes the images of an epoch, others between any two steps."""
+    command = command_of(cohort, "--set=train_shift=random")
+    (tmp_path / "whole").mkdir()
+    subprocess.run(command, cwd=tmp_path / "whole", check=True, capture_output=True)
+    rng, n_killed = stream(0, "moments"), 0
+    for number in range(10):
+        if number % 3:
+            process = started(command, tmp_path, "")
+        else:
+            process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        try:
+            process.wait(timeout=float(rng.uniform(0, 2 if number % 3 else 4)))
+        except subprocess.TimeoutExpired:
+            process.kill()
+            n_killed += 1
+        process.communicate()
+    assert n_killed >= 3
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr
+    assert_same_run(tmp_path / "run", tmp_path / "whole" / "run")
+
+
+def test_a_disk_that_fills_up_while_training_is_one_line_and_resumable(finished: Path, cohort: Path, tmp_path: Path):
+    """No file may grow beyond 100 kB from the first epoch on: the next state is larger, the last one stays."""
+    process = started(command_of(cohort), tmp_path, "epoch 1/3")
+    resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (100_000, 100_000))
+    _, rest = process.communicate(timeout=120)
+    assert process.returncode == 4, rest
+    last = rest.splitlines()[-1]
+    assert re.fullmatch(r"diagnose: (last\.ckpt|model\.safetensors) could not be written: no room on the disk", last)
+    assert "Traceback" not in rest and not list((tmp_path / "run").glob("*.part"))
+    assert not (tmp_path / "run" / "DONE").exists()
+    done = subprocess.run(command_of(cohort), cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0 and "resuming" in done.stderr and "epoch 1/3" not in done.stderr
+    assert_same_run(tmp_path / "run", finished)
+
+
+@pytest.mark.parametrize(
+    ("settings", "limit", "file"),
+    [((), 100_000, "clean-rss-clean.npy"), (("--set=train_shift=noise:3",), 150_000, "shifted-epoch.npy")],
+)
+def test_no_room_for_images_is_one_line_and_leaves_none(
+    cohort: Path, tmp_path: Path, settings: tuple[str, ...], limit: int, file: str
+):
+    """Images of 42 training slices take 172 kB; where a shift wants room for them again, the clean ones are there."""
+    cache = tmp_path / "cache" if not settings else Path(os.environ["MRISIM_CACHE"])
+    if settings:
+        for split in ("train", "val", "test"):
+            split_images(load_slice_table(DataRequest(cohort)).of_split(split), Shift(), image_store())
+
+    def limit_file_size() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+
+    done = subprocess.run(
+        command_of(cohort, *settings), cwd=tmp_path, preexec_fn=limit_file_size, capture_output=True, text=True,
+        env={**os.environ, "MRISIM_CACHE": str(cache)},
+    )  # fmt: skip
+    assert done.returncode == 4, done.stderr
+    first, last = done.stderr.splitlines()
+    assert first.startswith("training gn") and file in last and last.endswith("no room on the disk")
+    assert not list(cache.rglob("*.part")) and not list((tmp_path / "cache").rglob("*.npy"))
+
+
 def test_sigterm_saves_and_exits_with_6(cohort: Path, tmp_path: Path):
-    options = [f"--set={name}={value}" for name, value in SMALL.items() if name != "epochs"]
-    command = [sys.executable, "-m", "diagnose.cli", "train", "--data", str(cohort), "--epochs", "500", "--out", "run",
-               "--threads", "1", "--set=patience=500", *options]  # fmt: skip
-    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
-    assert process.stderr is not None
-    for line in process.stderr:
-        if line.startswith("epoch 2/"):
-            break
+    process = started(command_of(cohort, "--epochs=500", "--set=patience=500"), tmp_path, "epoch 2/")
     process.send_signal(signal.SIGTERM)
     _, rest = process.communicate(timeout=60)
     assert process.returncode == 6
@@ -296,12 +366,47 @@ def test_formats_are_measured_and_the_unsafe_one_is_left_out():
         choose_execution(unsafe, shape, precision="float32", memory_format="channels-last")
 
 
+@pytest.mark.parametrize("norm", ["gn", "bn"])
+def test_channels_last_computes_the_same_and_group_norms_see_contiguous_tensors(norm: str):
+    architecture = Architecture(norm=norm, depth=18, width=16, stem_stride=1, pooled_size=2, n_heads=2)
+    images = torch.randn(3, 1, 32, 32, generator=torch.Generator().manual_seed(0))
+    seen: list[tuple[bool, bool]] = []
+
+    def note(module, inputs, output):
+        seen.append((inputs[0].is_contiguous(), output.is_contiguous(memory_format=torch.channels_last)))
+
+    results = []
+    for layout in ("contiguous", "channels-last"):
+        execution = Execution(memory_format=layout)
+        network = execution.laid_out(architecture.build())
+        if layout == "channels-last":
+            for module in network.modules():
+                if isinstance(module, torch.nn.GroupNorm):
+                    module.register_forward_hook(note)
+        logits = network(images.to(memory_format=execution.torch_memory_format))
+        logits.square().sum().backward()
+        results.append([logits, *(parameter.grad for parameter in network.parameters())])
+    for one, other in zip(*results, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-5 * float(one.detach().abs().max()))
+    assert seen == [(True, True)] * (16 if norm == "gn" else 0)
+
+
 def test_the_probe_leaves_the_network_as_it_was():
     network = Architecture(norm="bn", depth=18, width=4, stem_stride=1, pooled_size=2, n_heads=2).build()
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     choose_execution(network, (2, 1, 32, 32), precision="auto", memory_format="auto")
     assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
     assert all(parameter.grad is None for parameter in network.parameters())
+
+
+def test_kernels_are_deterministic_for_a_while_and_memory_is_not_filled():
+    filled = torch.utils.deterministic.fill_uninitialized_memory
+    with pytest.raises(KeyError), deterministic_kernels():
+        assert torch.are_deterministic_algorithms_enabled()
+        assert not torch.utils.deterministic.fill_uninitialized_memory
+        raise KeyError
+    assert not torch.are_deterministic_algorithms_enabled()
+    assert torch.utils.deterministic.fill_uninitialized_memory == filled
 
 
 def test_a_damaged_state_is_refused(finished: Path, cohort: Path, tmp_path: Path):

@@ -1,0 +1,97 @@
+"""`diagnose drift`: why a shift hurts a trained network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mrisim.errors import UsageError
+
+# Everything heavy is imported inside the command: --help must answer at once.
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the `diagnose` program."""
+    app.command()(drift)
+
+
+def drift(
+    runs: Annotated[list[Path], typer.Argument(help="Finished run folders.", show_default=False)],
+    kind: Annotated[
+        list[str] | None, typer.Option("--kind", help="Kind of artifact, or all.  [default: all]", show_default=False)
+    ] = None,
+    levels: Annotated[str, typer.Option("--levels", help="1..5, or 1,3,5; clean is always there.")] = "1..5",
+    recon: Annotated[str, typer.Option("--recon", help="Reconstructions: rss,adjoint,sense,l1-wavelet,tv.")] = "rss",
+    split: Annotated[
+        str, typer.Option("--split", help="test (as `evaluate`; nothing is chosen by it) or val.")
+    ] = "test",
+    slices: Annotated[int, typer.Option("--slices", min=2, help="Statistics are of so many drawn slices.")] = 256,
+    swap: Annotated[
+        bool, typer.Option("--swap/--no-swap", help="Replace batch norm's statistics by the shifted images'.")
+    ] = True,
+    swap_layers: Annotated[
+        str, typer.Option("--swap-layers", help="Also in the first and the last so many layers alone; or none.")
+    ] = "2,8",
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the corruptions; that of `evaluate`.")] = 0,
+    data: Annotated[
+        Path | None, typer.Option("--data", help="Where the data of the runs lie now.", show_default=False)
+    ] = None,
+    labels: Annotated[Path | None, typer.Option("--labels", help="Their label table.", show_default=False)] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Output folder; default: named after the request.", show_default=False)
+    ] = None,
+    threads: Annotated[
+        int | None, typer.Option("--threads", min=1, help="CPU threads.  [default: all cores]", show_default=False)
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the output of an earlier run.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and what it would cost.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
+) -> None:
+    """Measure how activations drift at each norm layer under each shift, and which frozen statistics it breaks."""
+    from diagnose import cli
+    from diagnose.drift import analyse_drift, estimate
+    from diagnose.drift_request import DriftRequest
+    from diagnose.drift_table import drift_lines
+    from diagnose.run_folder import DataLocation
+    from diagnose.slice_images import check_kinds
+    from diagnose.training_loop import Watch
+
+    if split not in ("test", "val"):
+        raise UsageError(f"--split is {split!r}; expected test or val")
+    request = DriftRequest(
+        tuple(check_kinds(kind or ["all"])), cli.parse_levels(levels), cli.parse_reconstructions(recon), split, seed,
+        slices, swap, parse_swap_layers(swap_layers),
+    )  # fmt: skip
+    location = None if data is None else DataLocation(data, labels)
+    n_threads = threads or cli.n_cores()
+    if dry_run:
+        cost = estimate(runs, request, data=location, n_threads=n_threads)
+        cli._print_result(cost.record, cost.lines, as_json)
+        return
+    cli._stop_on_sigterm(at_once=True)
+    result = analyse_drift(
+        runs, request, out, data=location, overwrite=overwrite, n_threads=n_threads,
+        watch=Watch(cli._log, cli._image_progress()),
+    )  # fmt: skip
+    for note in result.notes:
+        cli._log(f"note: {note}")
+    record = {"out": str(result.folder), "notes": list(result.notes), "drift": result.drift, "swap": result.swap}
+    cli._print_result(record, [*drift_lines(result.drift, result.swap), "", f"wrote {result.folder}"], as_json)
+
+
+def parse_swap_layers(text: str) -> tuple[int, ...]:
+    """Read ``2,8`` or ``none``.
+
+    Raises
+    ------
+    UsageError
+        If it is neither.
+    """
+    if text == "none":
+        return ()
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdigit() and int(part) > 0 for part in parts):
+        raise UsageError(f"--swap-layers is {text!r}; expected numbers of layers as 2,8, or none")
+    return tuple(dict.fromkeys(map(int, parts)))

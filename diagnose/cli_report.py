@@ -1,0 +1,77 @@
+"""`diagnose report` and `diagnose compare`: commands that the `diagnose` program registers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+# Everything heavy is imported inside the commands: --help must answer at once.
+
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
+
+
+def report(
+    study: Annotated[Path, typer.Argument(help="Folder of a study.")],
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="Folder of the report; default: report in that of the study.", show_default=False),
+    ] = None,
+    pictures: Annotated[
+        bool | None,
+        typer.Option(
+            "--pictures/--no-pictures",
+            help="Draw slices of the test data.  [default: only where they are simulated]",
+            show_default=False,
+        ),
+    ] = None,
+    partial: Annotated[bool, typer.Option("--partial", help="Report what is there of an unfinished study.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Write one HTML page that needs no network, report.json, a model card and a reporting checklist."""
+    from diagnose.report import check_finished, write_report
+
+    if not partial:
+        check_finished(study)
+    page = write_report(study, out, pictures=pictures, say=_log)
+    content = json.loads((page.parent / "report.json").read_text(encoding="utf-8"))
+    missing = [f"not in it: {section['title']}" for section in content["sections"] if section["missing"]]
+    _print({"report": str(page), **content}, [f"report {page}", *missing], as_json)
+
+
+def compare(
+    folders: Annotated[
+        list[Path],
+        typer.Argument(help="Finished runs, folders of `diagnose evaluate`, or a study.", show_default=False),
+    ],
+    reference: Annotated[
+        str | None,
+        typer.Option(
+            "--reference", help="Norm that the others are compared with.  [default: bn, if there]", show_default=False
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Compare norms over paired seeds: shifted and clean AUROC of evaluations, clean AUROC of runs alone."""
+    from diagnose.report.comparison import compare as compare_folders
+
+    result = compare_folders(folders, reference=reference)
+    _print(result.record, result.lines, as_json)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the program."""
+    app.command()(report)
+    app.command()(compare)
+
+
+def _print(record: dict[str, Any], lines: Iterable[str], as_json: bool) -> None:
+    for line in [json.dumps(record)] if as_json else lines:
+        typer.echo(line)
+
+
+def _log(line: str) -> None:
+    typer.echo(line, err=True)

@@ -1,0 +1,207 @@
+"""`diagnose study` and `diagnose demo`: commands that the `diagnose` program registers."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mrisim.errors import UsageError
+
+if TYPE_CHECKING:
+    from diagnose.run_folder import DataLocation
+    from diagnose.study import StudyResult
+    from diagnose.study_spec import StudySpec
+
+# Everything heavy is imported inside the commands: --help must answer at once.
+
+RUNS_FAILED, INTERRUPTED, CTRL_C = 5, 6, 130
+
+Data = Annotated[
+    Path | None,
+    typer.Option("--data", help="Folder with fastMRI HDF5 files; none = the embedded knee cohort.", show_default=False),
+]
+Labels = Annotated[
+    Path | None,
+    typer.Option(
+        "--labels", help="Label table (fastMRI+); default: Annotations/knee.csv in the data.", show_default=False
+    ),
+]
+Split = Annotated[
+    Path | None,
+    typer.Option("--split", help="Stored split file; default: the folders, else by patient.", show_default=False),
+]
+Out = Annotated[
+    Path | None,
+    typer.Option("--out", help="Folder of the study; default: studies/NAME__HASH of the request.", show_default=False),
+]
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        "--workers", min=1, help="Processes at a time; the tables do not depend on it.  [default: one a core]",
+        show_default=False,
+    ),
+]  # fmt: skip
+Settings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", help="A.B=VALUE of the study, as in train.epochs=10 or seeds=[1,2]; several times.", show_default=False
+    ),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and what it would cost.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace another study that lies there.")]
+
+
+def study(
+    request: Annotated[Path, typer.Argument(help="Study file (YAML), or the folder of a study that goes on.")],
+    data: Data = None,
+    labels: Labels = None,
+    split: Split = None,
+    settings: Settings = None,
+    out: Out = None,
+    workers: Workers = None,
+    status: Annotated[bool, typer.Option("--status", help="Say how far the study is; from its files alone.")] = False,
+    overwrite: Overwrite = False,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+) -> None:
+    """Train norms x scalings x seeds, evaluate them under every shift, analyse, report; killed, it goes on."""
+    from diagnose.study_spec import read_study
+
+    spec = read_study(request, settings or [])
+    if request.is_dir() and out is not None:
+        raise UsageError(f"--out {out.name} and the folder {request.name}: expected one of them, or a study file")
+    folder = request if request.is_dir() else out or Path("studies") / spec.label
+    if status:
+        from diagnose.study_state import study_state
+
+        state = study_state(folder, spec)
+        _print(state.record, state.lines, as_json)
+        return
+    _run(spec, folder, _location(request, data, labels, split, as_json, dry_run), workers, overwrite, dry_run, as_json)
+
+
+def demo(
+    data: Data = None,
+    settings: Settings = None,
+    out: Out = None,
+    workers: Workers = None,
+    overwrite: Overwrite = False,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+) -> None:
+    """Do all of it once, small: cohort, one network each with bn, gn, ln, six artifacts x five levels, the report."""
+    from diagnose.study_demo import demo_study
+
+    spec = demo_study(settings or [])
+    started = time.monotonic()
+    location = _location(None, data, None, None, as_json, dry_run)
+    seconds = time.monotonic() - started
+    _run(spec, out or Path("studies") / spec.label, location, workers, overwrite, dry_run, as_json, seconds)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the program."""
+    app.command()(study)
+    app.command()(demo)
+
+
+def _location(
+    request: Path | None, data: Path | None, labels: Path | None, split: Path | None, as_json: bool, dry_run: bool
+) -> DataLocation:
+    """Return where the data are: as asked for, where the study in the folder has them, or the embedded cohort."""
+    from diagnose.cli import default_data, raise_for_missing_cohort
+    from diagnose.run_folder import DataLocation
+    from diagnose.study_state import study_location
+
+    if data is None and request is not None and request.is_dir():
+        return study_location(request)
+    if data is None and dry_run:
+        raise_for_missing_cohort(as_json)
+    return DataLocation(data or default_data(), labels, split)
+
+
+def _run(
+    spec: StudySpec, folder: Path, location: DataLocation, workers: int | None, overwrite: bool, dry_run: bool,
+    as_json: bool, cohort_seconds: float | None = None,
+) -> None:  # fmt: skip
+    from diagnose.cli import n_cores
+    from diagnose.study import run_study, study_slices
+    from diagnose.study_cost import check_room, study_cost
+    from diagnose.study_spec import IDENTITY
+
+    n_workers = workers or max(1, n_cores() // spec.n_threads)
+    if dry_run or not (folder / IDENTITY).exists():
+        cost = study_cost(spec, study_slices(spec, location), n_workers)
+        if dry_run:
+            _print({"out": str(folder), **cost.record}, [f"out: {folder}", *cost.lines], as_json)
+            return
+        _log(*cost.lines)
+        check_room(cost, folder)
+    _stop_on_signal()
+    try:
+        result = run_study(
+            spec, location, folder, n_workers=n_workers, overwrite=overwrite, say=_log, cohort_seconds=cohort_seconds
+        )
+    except KeyboardInterrupt:
+        _log("stopped by ctrl-C; the runs have saved their state, and the same command goes on")
+        raise typer.Exit(CTRL_C) from None
+    _print(_record(spec, result), _lines(spec, result), as_json)
+    if result.failures:
+        raise typer.Exit(RUNS_FAILED)
+
+
+def _record(spec: StudySpec, result: StudyResult) -> dict[str, Any]:
+    return {
+        "study": str(result.folder), "runs": result.n_runs, "finished": result.n_finished, "failed": result.failures,
+        "note": spec.seeds_note, "report": None if result.report is None else str(result.report),
+        "primary": None if result.analysis is None else result.analysis["primary"], "seconds": result.times.seconds,
+    }  # fmt: skip
+
+
+def _lines(spec: StudySpec, result: StudyResult) -> list[str]:
+    """Return what the study found, in short: the report has the rest."""
+    lines = [f"{result.n_finished} of {result.n_runs} runs finished" + (f"; {spec.seeds_note}" * bool(spec.seeds_note))]
+    lines += [f"failed: {entry['run']}: {entry['reason']}" for entry in result.failures]
+    if result.analysis is not None:
+        lines += ["", result.analysis["primary"]["text"]]
+        lines += [_comparison_line(one) for one in result.analysis["primary"]["comparisons"]]
+        lines += [result.analysis["flag"]] if result.analysis.get("flag") else []
+    lines += ["", f"seconds of each phase in timing.json: {result.times.line}"]
+    return [*lines, f"report {result.report}" if result.report else "no run finished: nothing to report"]
+
+
+def _comparison_line(one: dict[str, Any]) -> str:
+    text = f"  {one['norm']} - {one['reference_norm']}: {one['difference']:+.3f}"
+    if one["low"] is not None:
+        text += f" [{one['low']:+.3f}, {one['high']:+.3f}]"
+    if one.get("p_holm") is not None:
+        text += f", p (Holm) {one['p_holm']:.3g}"
+    return f"{text}; {one['message']}" if one["message"] else text
+
+
+def _stop_on_signal() -> None:
+    """Let SIGTERM, and SIGUSR1 of a scheduler that is about to stop the job, end the study with its state saved."""
+
+    def stop(_number: int, _frame: Any) -> None:
+        _log("stopped by a signal; the runs save their state, and the same command goes on")
+        raise SystemExit(INTERRUPTED)
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGUSR1, stop)
+
+
+def _print(record: dict[str, Any], lines: Iterable[str], as_json: bool) -> None:
+    for line in [json.dumps(record)] if as_json else lines:
+        typer.echo(line)
+
+
+def _log(*lines: str) -> None:
+    for line in lines:
+        typer.echo(line, err=True)

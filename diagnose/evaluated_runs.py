@@ -1,0 +1,116 @@
+"""What analyses of trained runs share: the runs together with the data that they belong to, and the output folder."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from diagnose.dataset import SliceTable, load_slice_table
+from diagnose.run_folder import SPLIT, DataLocation, read_location, read_spec
+from diagnose.trained_model import TrainedModel
+from mrisim.errors import ConfigError, DataError
+from mrisim.files import PARTIAL, write_text
+
+REQUEST = "request.json"
+
+
+def load_models(runs: Sequence[Path]) -> list[TrainedModel]:
+    """Read finished run folders of different names.
+
+    Raises
+    ------
+    DataError
+        If one is no finished run.
+    ConfigError
+        If two have one name.
+    """
+    models = [TrainedModel.load(run) for run in runs]
+    if len({model.name for model in models}) < len(models):
+        raise ConfigError("two runs have one name; expected different ones, because rows go by it")
+    return models
+
+
+def table_of_runs(models: list[TrainedModel], data: DataLocation | None) -> SliceTable:
+    """Return the slice table of all runs, after checking that the data are those that each was trained on.
+
+    Parameters
+    ----------
+    models : list of TrainedModel
+    data : DataLocation, optional
+        Where the data lie now; by default where they lay when the first run was trained.
+
+    Raises
+    ------
+    DataError
+        If a run was trained on other data.
+    ConfigError
+        If runs crop to different sizes.
+    """
+    location = data or read_location(models[0].folder)
+    # The run's own split: it goes with the run, wherever the stored file it came from may be now.
+    split = models[0].folder / SPLIT
+    table = load_slice_table(read_spec(models[0].folder).data_request(location.root, location.labels, split))
+    for model in models:
+        lock = json.loads((model.folder / "data.lock.json").read_text(encoding="utf-8"))
+        if lock != json.loads(json.dumps(dict(table.lock))):
+            raise DataError(
+                f"{model.name} was trained on other data, labels or another split than those found now; "
+                "expected the same (files with their sizes and norms, SHA-256 of labels and split)"
+            )
+        if model.crop != models[0].crop:
+            raise ConfigError(
+                f"{model.name} crops to {model.crop}, {models[0].name} to {models[0].crop}; expected one size"
+            )
+    return table
+
+
+def record_of_runs(models: list[TrainedModel]) -> dict[str, Any]:
+    """Return names and weights of the runs as JSON values."""
+    return {
+        "runs": [model.name for model in models],
+        "weights_sha256": [model.description.weights_sha256 for model in models],
+    }
+
+
+def digest(content: Any) -> str:
+    """Return the SHA-256 of JSON values."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def open_output(out: Path | None, parent: Path, record: dict[str, Any], overwrite: bool) -> Path:
+    """Return the output folder; another request in it is refused, the same one is made again to the same bytes.
+
+    Parameters
+    ----------
+    out : Path, optional
+        ``<parent>/<runs>__<hash>`` by default.
+    parent : Path
+    record : dict
+        What is asked, with the names of the ``runs``: the content of request.json.
+    overwrite : bool
+        Replace the output of another request.
+
+    Raises
+    ------
+    ConfigError
+        If the folder holds something else.
+    """
+    runs = record["runs"]
+    folder = out or parent / f"{runs[0] if len(runs) == 1 else f'{len(runs)}-runs'}__{digest(record)[:8]}"
+    # A file that was being written at a kill is nobody's.
+    if folder.exists() and any(entry.suffix != PARTIAL for entry in folder.iterdir()):
+        mark = folder / REQUEST
+        known = json.loads(mark.read_text(encoding="utf-8")) if mark.is_file() else None
+        if known == record:
+            return folder
+        if not (overwrite and known is not None):
+            raise ConfigError(
+                f"{folder.name} holds something else; expected an empty folder, the same request, or --overwrite"
+            )
+        shutil.rmtree(folder)
+    write_text(folder / REQUEST, json.dumps(record, indent=2) + "\n")
+    return folder
