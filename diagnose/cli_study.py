@@ -117,11 +117,10 @@ def _location(
 ) -> DataLocation:
     """Return where the data are: as asked for, where the study in the folder has them, or the embedded cohort."""
     from diagnose.cli import default_data, raise_for_missing_cohort
-    from diagnose.run_folder import DataLocation
-    from diagnose.study_state import study_location
+    from diagnose.run_folder import DataLocation, read_location
 
     if data is None and request is not None and request.is_dir():
-        return study_location(request)
+        return read_location(request)
     if data is None and dry_run:
         raise_for_missing_cohort(as_json)
     return DataLocation(data or default_data(), labels, split)

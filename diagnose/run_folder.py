@@ -1,7 +1,8 @@
 """The folder of a training run: what was asked, on which data, with which versions, how it went.
 
     config.yaml data.lock.json split.csv env.json    before training
-    metrics.jsonl progress.png last.ckpt             after every epoch
+    metrics.jsonl last.ckpt                          after every epoch
+    progress.png                                     after every fifth, and at the end
     model.safetensors model.json                     whenever validation is better than ever
     predictions.csv.gz results.json DONE             at the end
 
@@ -202,9 +203,13 @@ def _git_state() -> dict[str, Any]:
     return {"git_commit": commit, "git_dirty": None if changes is None else bool(changes)}
 
 
-def write_history(folder: Path, history: list[dict[str, Any]], findings: tuple[str, ...]) -> None:
-    """Write metrics.jsonl (one line an epoch) and progress.png."""
+def write_metrics(folder: Path, history: list[dict[str, Any]]) -> None:
+    """Write metrics.jsonl, one line an epoch."""
     write_text(folder / "metrics.jsonl", "".join(json.dumps(entry) + "\n" for entry in history))
+
+
+def draw_progress(folder: Path, history: list[dict[str, Any]], findings: tuple[str, ...]) -> None:
+    """Draw progress.png: loss and validation AUROC by epoch."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

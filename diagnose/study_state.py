@@ -1,6 +1,6 @@
 """The folder of a study and how far it is: who works on it, what failed, which run is at which epoch. From files only.
 
-study.yaml identity.txt location.json   the request; where the data lie on this machine (the one file with a path)
+study.yaml identity.txt location.json   the request; where the data lie, seen from here
 formats.json tuning.json tuning/        number formats of each norm; what the grid chose, and its runs
 runs/ logs/                             run folders of `diagnose train`; what each worker printed
 evaluation/ analysis.json report/       the frozen prediction table; the analysis; the report
@@ -17,12 +17,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from diagnose.run_folder import DONE, DataLocation
+from diagnose.run_folder import DONE, LOCATION, DataLocation, kept_places
 from diagnose.study_spec import EVALUATION, IDENTITY, STUDY, StudySpec
 from mrisim.errors import ConfigError, DataError
 from mrisim.files import PARTIAL, write_text
 
-LOCATION, LOCK, RUNNING, FAILURES = "location.json", "lock", "running.json", "failures.jsonl"
+LOCK, RUNNING, FAILURES = "lock", "running.json", "failures.jsonl"
 
 
 def open_study(
@@ -52,23 +52,8 @@ def open_study(
             known = ""
     write_text(folder / IDENTITY, identity + "\n")
     write_text(folder / STUDY, spec.yaml_text())
-    places = {name: str(path.resolve()) for name, path in vars(location).items() if path is not None}
-    write_text(folder / LOCATION, json.dumps(places, indent=2) + "\n")
+    write_text(folder / LOCATION, json.dumps(kept_places(folder, location), indent=2) + "\n")
     return bool(known)
-
-
-def study_location(folder: Path) -> DataLocation:
-    """Return where the data of a study lie, as of when it was last run.
-
-    Raises
-    ------
-    DataError
-        If the study was passed on without it.
-    """
-    file = folder / LOCATION
-    if not file.is_file():
-        raise DataError(f"{folder.name} does not say where its data are; expected --data DIR")
-    return DataLocation(**{name: Path(place) for name, place in json.loads(file.read_text(encoding="utf-8")).items()})
 
 
 @contextmanager

@@ -27,11 +27,12 @@ from diagnose.prediction_table import write_table
 from diagnose.run_folder import (
     DONE,
     DataLocation,
+    draw_progress,
     open_run,
     recall_execution,
     remember_execution,
     run_name,
-    write_history,
+    write_metrics,
 )  # fmt: skip
 from diagnose.slice_images import ImageStore, Shift, image_store, make_images, split_images
 from diagnose.train_spec import TrainSpec
@@ -202,7 +203,8 @@ def _finish(
     execution: Execution, spec: TrainSpec,
 ) -> dict[str, Any]:  # fmt: skip
     """Predict with the best weights and write what a finished run holds."""
-    write_history(folder, history, images["test"][0].findings)
+    write_metrics(folder, history)
+    draw_progress(folder, history, images["test"][0].findings)
     (folder / SHIFTED).unlink(missing_ok=True)
     trained, description = load_model(folder)
     blocks = predict_clean(trained, description, images, run=folder.name, execution=execution)

@@ -17,7 +17,7 @@ from diagnose.dataset import SliceTable
 from diagnose.distributed import ProcessGroup
 from diagnose.execution import Execution
 from diagnose.input_scaling import InputScaling
-from diagnose.run_folder import write_history
+from diagnose.run_folder import draw_progress, write_metrics
 from diagnose.sampling import epoch_order, epoch_translations, shifted_epoch, translate
 from diagnose.slice_images import ImageStore, Progress
 from diagnose.tasks.classification import auroc_by_finding, loss, predict
@@ -85,8 +85,9 @@ def run_epoch(state: TrainingState, spec: TrainSpec, material: Material, folder:
     state.history.append(entry)
     state.epoch, state.n_batches_done, state.loss_sum = state.epoch + 1, 0, 0.0
     group.first(lambda: state.save(folder))
+    group.first(lambda: write_metrics(folder, state.history))
     if state.epoch % FIGURE_EVERY == 0:
-        group.first(lambda: write_history(folder, state.history, material.val.findings))
+        group.first(lambda: draw_progress(folder, state.history, material.val.findings))
     best = "  best" if state.best_epoch == entry["epoch"] else ""
     watch.say(
         f"epoch {state.epoch}/{spec.epochs}  loss {entry['train_loss']:.3f}  validation AUROC {mean:.3f}{best}  "

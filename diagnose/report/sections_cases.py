@@ -50,8 +50,8 @@ def _story(flip: Record) -> str:
     seeds = f"{flip['n_seeds_flipped']} of {flip['n_seeds_right_on_clean']} seeds"
     return (
         f"Slice {flip['item']}, {flip['finding']} {truth}: called {called} by {seeds} that were right on the clean "
-        f"image. Their mean score (difference of the logits, higher means present): {number(flip['clean_score'], 2)} clean, "
-        f"{number(flip['shifted_score'], 2)} corrupted."
+        "image. Their mean score (difference of the logits, higher means present): "
+        f"{number(flip['clean_score'], 2)} clean, {number(flip['shifted_score'], 2)} corrupted."
     )
 
 
