@@ -8,6 +8,7 @@ import scipy.ndimage as ndi
 from scipy.interpolate import make_interp_spline
 
 from mrisim.errors import DataError
+from mrisim.espirit import espirit_maps
 from mrisim.fourier import Array, centred_ifft, resize_centred, to_device
 from mrisim.quality import foreground_mask, rss
 from mrisim.scan import Scan
@@ -16,7 +17,6 @@ MAX_CALIBRATION_WIDTH = 24
 MIN_CALIBRATION_WIDTH = 8
 SINGULAR_VALUE_THRESHOLD = 0.03
 """Of the calibration matrix, relative to the largest. SigPy's 0.02 lets noise in below SNR 7 (experiments/LOG.md)."""
-N_POWER_ITERATIONS = 30
 GRID = 64
 """Maps are smooth (their kernels span 6 samples): computed on 64 x 64, then interpolated, they are as accurate as on
 the full matrix, at a twentieth of the time."""
@@ -42,7 +42,7 @@ def estimate_csm(scan: Scan, *, device: str = "cpu") -> Array:
     ----------
     scan : Scan
     device : str
-        Where ESPIRiT runs and the maps come to lie: "cpu", "cuda", "cuda:N".
+        Where the maps come to lie: "cpu", "cuda", "cuda:N". They are made on the host, from a few thousand samples.
 
     Returns
     -------
@@ -74,7 +74,7 @@ def estimate_csm(scan: Scan, *, device: str = "cpu") -> Array:
     for index, slice_id in enumerate(scan.slice_ids):
         centre = min(scan.matrix[0], GRID), min(scan.matrix[1], GRID)
         block = to_device(resize_centred(scan.kspace[index], centre), "cpu").astype(np.complex64)
-        coarse = _estimate_coarse(block, width, scan.acquisition.fov_mm, slice_id, device)
+        coarse = _estimate_coarse(block, width, scan.acquisition.fov_mm, slice_id)
         maps[index] = _interpolate(coarse, scan.matrix)
     return to_device(maps, device)
 
@@ -136,9 +136,7 @@ def _laplacian(field: np.ndarray, pixel_mm: tuple[float, float]) -> np.ndarray:
     )
 
 
-def _estimate_coarse(
-    block: np.ndarray, width: int, fov_mm: tuple[float, float], slice_id: int, device: str
-) -> np.ndarray:
+def _estimate_coarse(block: np.ndarray, width: int, fov_mm: tuple[float, float], slice_id: int) -> np.ndarray:
     """Return complete maps on the coarse grid from the centre of one slice's k-space (coil, readout, phase_encode)."""
     # Only the fully sampled square: the samples around it would fold.
     square = resize_centred(block, (min(width, block.shape[1]), min(width, block.shape[2])))
@@ -155,7 +153,7 @@ def _estimate_coarse(
     low_resolution = centred_ifft(resize_centred(_taper(square), block.shape[1:]))
     magnitude = rss(low_resolution)
     foreground = foreground_mask(magnitude[None])[0]
-    espirit = _espirit(resize_centred(square, block.shape[1:]), min(width, MAX_CALIBRATION_WIDTH), slice_id, device)
+    espirit = _espirit(square, min(width, MAX_CALIBRATION_WIDTH), block.shape[1:], slice_id)
     energy = (magnitude / np.sqrt(np.mean(magnitude[foreground] ** 2))) ** 2
     referenced = _reference_phase(espirit, low_resolution, energy * foreground)
     # Blurred by the narrow centre, the foreground is too wide by about one resolution element.
@@ -165,25 +163,16 @@ def _estimate_coarse(
     return maps
 
 
-def _espirit(kspace: np.ndarray, width: int, slice_id: int, device: str) -> np.ndarray:
-    import sigpy
-    from sigpy.mri.app import EspiritCalib
-
-    calibration = to_device(kspace.astype(np.complex64), device)
+def _espirit(square: np.ndarray, width: int, shape: tuple[int, int], slice_id: int) -> np.ndarray:
     kernel_width = 6 if width >= 16 else 4 if width >= 10 else 3
-    # SigPy divides by the modulus of coil 0 and only warns: what fails there is found below.
+    # A centre without signal divides by zero: what fails there is found below.
     with np.errstate(all="ignore"):
-        maps = EspiritCalib(
-            calibration,
-            calib_width=width,
-            thresh=SINGULAR_VALUE_THRESHOLD,
+        maps = espirit_maps(
+            resize_centred(square, (width, width)),
+            shape,
             kernel_width=kernel_width,
-            crop=0,
-            max_iter=N_POWER_ITERATIONS,
-            device=sigpy.get_device(calibration),
-            show_pbar=False,
-        ).run()
-    maps = to_device(maps, "cpu")
+            threshold=SINGULAR_VALUE_THRESHOLD,
+        )
     if not np.isfinite(maps).all():
         raise DataError(
             f"ESPIRiT gave NaN maps for slice {slice_id} from its {width} x {width} calibration centre; "

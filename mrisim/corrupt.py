@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from mrisim.artifacts import KINDS, ArtifactSpec, spec_class
+from mrisim.artifacts.base import Stage
 from mrisim.errors import ConfigError
 from mrisim.fourier import to_device
 from mrisim.reference import reference_of
@@ -187,18 +188,29 @@ class _CorruptedSlice:
 
 
 def _corrupt_slice(part: Scan, realisations: Sequence[Realisation], device: str) -> _CorruptedSlice:
-    slice_id, model, effective = part.slice_ids[0], None, []
+    slice_id, model = part.slice_ids[0], None
     part = replace(part, kspace=to_device(part.kspace, device))
     if any(realisation.spec.needs_object_model for realisation in realisations):
         from mrisim.object_model import estimate_object
 
         model = estimate_object(part, device=device)
         part = replace(part, object_model=model)
-    for realisation in realisations:
-        before, part = part, realisation.spec.apply(part, realisation.of_slice(slice_id))
-        effective.append(bool((part.kspace != before.kspace).any()))
+    effective = [False] * len(realisations)
+    for index in _lines_dropped_first(realisations):
+        spec, latents = realisations[index].spec, realisations[index].of_slice(slice_id)
+        before, part = part, spec.apply(part, latents)
+        # coil by coil: most kinds are seen in the first
+        effective[index] = any(bool((a != b).any()) for a, b in zip(part.kspace[0], before.kspace[0], strict=True))
     done = replace(part, kspace=to_device(part.kspace, "cpu"), object_model=None)
     return _CorruptedSlice(done, model, tuple(effective))
+
+
+def _lines_dropped_first(realisations: Sequence[Realisation]) -> list[int]:
+    """Return the order to compute in: what selects samples comes first, so that nothing is computed to be dropped.
+
+    Samples do not mix before the line errors, and those follow the selection anyway: the result is the same.
+    """
+    return sorted(range(len(realisations)), key=lambda index: realisations[index].spec.stage != Stage.SAMPLING)
 
 
 def _no_effect(realisation: Realisation) -> str:

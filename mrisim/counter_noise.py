@@ -98,36 +98,97 @@ def _philox(counter_0, counter_1, counter_2, key_0, key_1):
     return word_0, word_1, word_2, word_3
 
 
+_SCALE, _HALF_STEP, _ONE, _HALF, _QUARTER, _FOUR = (
+    np.float32(value) for value in (2.0**-32, 2.0**-33, 1, 0.5, 0.25, 4)
+)
+_EXPONENT_BIAS = np.int32(0x3F3504F3)  # the bits of sqrt(1/2): the fraction then lies between it and sqrt(2)
+_FRACTION = np.int32(0x007FFFFF)
+_LN_2 = np.float32(math.log(2))
+# P of log(1 + f) = f - f**2 / 2 + f**3 P(f), as in the Cephes library (Moshier, logf.c); Taylor series of the sine and
+# cosine of 2 pi t for abs(t) <= 1/8. Good to single precision.
+_LOG = tuple(
+    np.float32(value)
+    for value in (
+        7.0376836292e-2, -1.1514610310e-1, 1.1676998740e-1, -1.2420140846e-1, 1.4249322787e-1, -1.6668057665e-1,
+        2.0000714765e-1, -2.4999993993e-1, 3.3333331174e-1,
+    )
+)  # fmt: skip
+_SINE = tuple(np.float32((2 * math.pi) ** (2 * n + 1) * (-1) ** n / math.factorial(2 * n + 1)) for n in range(5))
+_COSINE = tuple(np.float32((2 * math.pi) ** (2 * n) * (-1) ** n / math.factorial(2 * n)) for n in range(6))
+
+
 @numba.njit(inline="always")
-def _box_muller(word_a, word_b):
-    scale, half_step = np.float32(2.0**-32), np.float32(2.0**-33)
-    first = min(np.float32(word_a) * scale + half_step, np.float32(1))
-    angle = np.float32(2 * math.pi) * (np.float32(word_b) * scale + half_step)
-    radius = math.sqrt(-math.log(first))
-    return np.float32(radius * math.cos(angle)), np.float32(radius * math.sin(angle))
+def _box_muller(uniform, bits, turn, real, imaginary, n):
+    """Fill two arrays with sqrt(-log(uniform)) times the cosine and the sine of `turn` turns.
+
+    Polynomials, because calls of a mathematical library do not vectorise; `bits` are those of `uniform`.
+    """
+    for i in range(n):
+        exponent = (bits[i] - _EXPONENT_BIAS) >> np.int32(23)
+        real[i] = np.float32(exponent)
+        bits[i] -= exponent << np.int32(23)
+    for i in range(n):
+        f = uniform[i] - _ONE
+        series = _LOG[0]
+        for term in range(1, 9):
+            series = series * f + _LOG[term]
+        logarithm = f + (f * f * (f * series - _HALF) + real[i] * _LN_2)
+        radius = np.sqrt(max(-logarithm, np.float32(0)))
+        quarter = np.floor(_FOUR * turn[i] + _HALF)
+        t = turn[i] - quarter * _QUARTER
+        square = t * t
+        sine = t * (_SINE[0] + square * (_SINE[1] + square * (_SINE[2] + square * (_SINE[3] + square * _SINE[4]))))
+        cosine = _COSINE[0] + square * (
+            _COSINE[1] + square * (_COSINE[2] + square * (_COSINE[3] + square * (_COSINE[4] + square * _COSINE[5])))
+        )
+        place = np.int32(quarter) & np.int32(3)
+        swapped = place & np.int32(1)
+        first, second = (sine, cosine) if swapped else (cosine, sine)
+        real[i] = radius * (-first if place == 1 or place == 2 else first)
+        imaginary[i] = radius * (-second if place >= 2 else second)
 
 
-@numba.njit(nogil=True, cache=True)
+@numba.njit(nogil=True, cache=True, fastmath={"contract", "nsz"}, error_model="numpy")
 def _add_noise(kspace, factor, key_0, key_1, sampled):
     n_coils, n_readout, n_phase_encode = kspace.shape
-    white = np.empty((n_coils, 2), np.complex64)
+    n_pairs = (n_phase_encode + 1) // 2
+    pairs = np.empty(n_pairs, np.uint32)
+    uniform, turn = np.empty((2, n_pairs), np.float32), np.empty((2, n_pairs), np.float32)
+    bits = uniform.view(np.int32)
+    real, imaginary = np.empty((n_coils, 2, n_pairs), np.float32), np.empty((n_coils, 2, n_pairs), np.float32)
+    mixed_real, mixed_imaginary = np.empty(n_pairs, np.float32), np.empty(n_pairs, np.float32)
     for readout in range(n_readout):
-        for pair in range((n_phase_encode + 1) // 2):
-            first = 2 * pair
-            n_here = min(2, n_phase_encode - first)
-            wanted = sampled[readout, first] or (n_here == 2 and sampled[readout, first + 1])
-            if not wanted:
-                continue
-            for coil in range(n_coils):
-                word_0, word_1, word_2, word_3 = _philox(coil, readout, pair, key_0, key_1)
-                real, imaginary = _box_muller(word_0, word_1)
-                white[coil, 0] = complex(real, imaginary)
-                real, imaginary = _box_muller(word_2, word_3)
-                white[coil, 1] = complex(real, imaginary)
-            for offset in range(n_here):
-                if sampled[readout, first + offset]:
-                    for coil in range(n_coils):
-                        noise = np.complex64(0)
-                        for other in range(coil + 1):
-                            noise += factor[coil, other] * white[other, offset]
-                        kspace[coil, readout, first + offset] += noise
+        n = 0
+        for pair in range(n_pairs):
+            last = min(2 * pair + 1, n_phase_encode - 1)
+            if sampled[readout, 2 * pair] or sampled[readout, last]:
+                pairs[n] = pair
+                n += 1
+        if n == 0:
+            continue
+        for coil in range(n_coils):
+            for i in range(n):
+                word_0, word_1, word_2, word_3 = _philox(coil, readout, pairs[i], key_0, key_1)
+                uniform[0, i] = min(np.float32(word_0) * _SCALE + _HALF_STEP, _ONE)
+                turn[0, i] = np.float32(word_1) * _SCALE + _HALF_STEP
+                uniform[1, i] = min(np.float32(word_2) * _SCALE + _HALF_STEP, _ONE)
+                turn[1, i] = np.float32(word_3) * _SCALE + _HALF_STEP
+            for half in range(2):
+                _box_muller(uniform[half], bits[half], turn[half], real[coil, half], imaginary[coil, half], n)
+        for coil in range(n_coils):
+            for half in range(2):
+                mixed_real[:n] = 0
+                mixed_imaginary[:n] = 0
+                for other in range(coil + 1):
+                    weight = factor[coil, other]
+                    if weight == 0:
+                        continue
+                    for i in range(n):
+                        mixed_real[i] += weight.real * real[other, half, i] - weight.imag * imaginary[other, half, i]
+                        mixed_imaginary[i] += (
+                            weight.real * imaginary[other, half, i] + weight.imag * real[other, half, i]
+                        )
+                for i in range(n):
+                    line = 2 * pairs[i] + half
+                    if line < n_phase_encode and sampled[readout, line]:
+                        kspace[coil, readout, line] += complex(mixed_real[i], mixed_imaginary[i])

@@ -28,7 +28,8 @@ def array_module(array: Array) -> ModuleType:
     return cupy
 
 
-def _fft_module(array: Array) -> ModuleType:
+def fft_module(array: Array) -> ModuleType:
+    """Return the plain transforms, DC at index 0, of the array's device; they keep complex64."""
     if isinstance(array, np.ndarray):
         # scipy keeps complex64; numpy.fft without norm="ortho" computes in double inside.
         import scipy.fft
@@ -37,6 +38,11 @@ def _fft_module(array: Array) -> ModuleType:
     import cupy.fft
 
     return cupy.fft
+
+
+def in_place(array: Array) -> dict[str, Any]:
+    """Return the option that lets `fft_module`'s transforms overwrite an array that is not needed any more."""
+    return {"overwrite_x": True} if isinstance(array, np.ndarray) else {}
 
 
 def centred_fft(image: Array, axes: tuple[int, ...] = IMAGE_AXES) -> Array:
@@ -52,14 +58,14 @@ def centred_fft(image: Array, axes: tuple[int, ...] = IMAGE_AXES) -> Array:
     -------
     complex array of the same shape
     """
-    fft, xp = _fft_module(image), array_module(image)
-    return xp.fft.fftshift(fft.fftn(xp.fft.ifftshift(image, axes), axes=axes, norm="ortho"), axes)
+    fft, xp = fft_module(image), array_module(image)
+    return xp.fft.fftshift(fft.fftn(xp.fft.ifftshift(image, axes), axes=axes, norm="ortho", **in_place(image)), axes)
 
 
 def centred_ifft(kspace: Array, axes: tuple[int, ...] = IMAGE_AXES) -> Array:
     """Transform k-space to an image: the inverse, and the adjoint, of `centred_fft`."""
-    fft, xp = _fft_module(kspace), array_module(kspace)
-    return xp.fft.fftshift(fft.ifftn(xp.fft.ifftshift(kspace, axes), axes=axes, norm="ortho"), axes)
+    fft, xp = fft_module(kspace), array_module(kspace)
+    return xp.fft.fftshift(fft.ifftn(xp.fft.ifftshift(kspace, axes), axes=axes, norm="ortho", **in_place(kspace)), axes)
 
 
 def resize_centred(array: Array, shape: tuple[int, int]) -> Array:

@@ -7,9 +7,10 @@ from typing import Literal
 import numpy as np
 
 from mrisim.calibration import estimate_csm
+from mrisim.coil_sums import combine
 from mrisim.errors import DataError
 from mrisim.fourier import Array, array_module, centred_fft, centred_ifft, to_device
-from mrisim.reconstruct import DEFAULTS, acquired_part, maps_norm, solve, unit_maps
+from mrisim.reconstruct import DEFAULTS, acquired_part, maps_norm, seen_by_coils, solve
 from mrisim.scan import ObjectModel, Scan
 
 
@@ -51,7 +52,7 @@ def estimate_object(scan: Scan, *, device: str = "cpu") -> ObjectModel:
     """
     origin: Literal["true", "estimated", "uniform"]
     if scan.csm is not None:
-        csm, origin = to_device(scan.csm, device).astype(np.complex64), "true"
+        csm, origin = to_device(scan.csm, device).astype(np.complex64, copy=False), "true"
         shading_moves = scan.n_coils > 1 and _norm_is_constant(csm)
     else:
         csm = estimate_csm(scan, device=device)
@@ -72,14 +73,19 @@ def estimate_object(scan: Scan, *, device: str = "cpu") -> ObjectModel:
 
 def _fit(kspace: Array, csm: Array, scan: Scan) -> tuple[Array, float]:
     xp = array_module(kspace)
-    maps, norm = unit_maps(csm), maps_norm(csm)
-    if scan.fully_sampled:
-        unit_image = xp.sum(maps.conj() * centred_ifft(kspace), axis=0)
-        error = _relative_error(kspace, maps, unit_image, scan.sampled)
-    else:
-        unit_image, error = solve("sense", kspace, maps, scan.sampled, *DEFAULTS["sense"])
-    seen = xp.any(maps != 0, axis=0)
-    return xp.where(seen, unit_image / xp.where(seen, norm, 1), 0).astype(np.complex64), error
+    norm = maps_norm(csm)
+    seen = seen_by_coils(norm)
+    if not scan.fully_sampled:
+        unit_image, error = solve("sense", kspace, csm, scan.sampled, *DEFAULTS["sense"])
+        return xp.where(seen, unit_image / xp.where(seen, norm, 1), 0).astype(np.complex64), error
+    images = centred_ifft(kspace)
+    if isinstance(images, np.ndarray) and scan.sampled.all():
+        # Every sample was acquired: the misfit is as large in the image, and one pass gives image and misfit.
+        image, misfit = combine(images, csm, seen)
+        energy = float(np.linalg.norm(kspace)) ** 2
+        return image, float(np.sqrt(misfit / energy)) if energy > 0 else 0.0
+    image = xp.where(seen, xp.sum(csm.conj() * images, axis=0) / xp.where(seen, norm, 1) ** 2, 0).astype(np.complex64)
+    return image, _relative_error(kspace, csm, image, scan.sampled)
 
 
 def _without_noise(error: float, kspace: Array, scan: Scan) -> float:
@@ -87,8 +93,10 @@ def _without_noise(error: float, kspace: Array, scan: Scan) -> float:
 
     One image cannot follow the independent noise of C coils: 1 - 1/C of the noise energy stays in the residual.
     """
+    if scan.noise_covariance is None:
+        return error
     energy = float(array_module(kspace).linalg.norm(kspace)) ** 2
-    if scan.noise_covariance is None or energy == 0:
+    if energy == 0:
         return error
     noise = float(np.trace(scan.noise_covariance).real) * int(scan.sampled.sum()) * (1 - 1 / scan.n_coils)
     return float(np.sqrt(max(error**2 - noise / energy, 0.0)))

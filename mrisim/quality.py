@@ -11,8 +11,9 @@ def rss(coil_images: np.ndarray) -> np.ndarray:
     ----------
     Roemer et al. 1990, 10.1002/mrm.1910160203.
     """
-    power = np.square(coil_images.real, dtype=np.float64) + np.square(coil_images.imag, dtype=np.float64)
-    return np.sqrt(power.sum(axis=-3)).astype(np.float32)
+    from mrisim.coil_sums import root_sum_of_squares  # compiled: Numba takes its time to import
+
+    return root_sum_of_squares(coil_images)
 
 
 def foreground_mask(magnitude: np.ndarray) -> np.ndarray:

@@ -8,16 +8,19 @@ P is the sampling, F the centred orthonormal FFT, S the coil maps. Everything bu
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mrisim.calibration import estimate_csm
+from mrisim.coil_sums import root_sum_of_squares
 from mrisim.errors import ConfigError, DataError
-from mrisim.fourier import Array, array_module, centred_ifft, resize_centred, to_device
+from mrisim.fourier import Array, array_module, fft_module, in_place, resize_centred, to_device
 from mrisim.prewhitening import mix_channels, whitening_matrix
-from mrisim.quality import rss
 from mrisim.scan import Acquisition, Scan
+
+if TYPE_CHECKING:
+    from mrisim.encoding import Encoding
 
 RECONSTRUCTIONS = {
     "rss": "root sum of squares of the zero-filled coil images; needs no maps, magnitude only",
@@ -159,31 +162,28 @@ def solve(
         If the maps are zero or not finite, or the image is worse than none.
     """
     import sigpy
-    from sigpy.mri.linop import Sense
+
+    from mrisim.encoding import Encoding
 
     xp = array_module(kspace)
-    maps = unit_maps(csm)
-    encode = Sense(maps, weights=xp.asarray(sampled, dtype=np.float32))
+    encode = Encoding(unit_maps(csm), sampled)
     zero_filled = encode.H(kspace)
     scale = float(xp.percentile(xp.abs(zero_filled), 99))
     norm = float(xp.linalg.norm(kspace))
     if norm == 0 or scale == 0:
         return xp.zeros(kspace.shape[1:], np.complex64), 0.0
-    data = (kspace / np.float32(scale)).astype(np.complex64)
+    unit = (zero_filled / np.float32(scale)).astype(np.complex64)
     with np.errstate(all="ignore"), sigpy.get_device(kspace):
-        if name == "adjoint":
-            image = zero_filled / np.float32(scale)
-        else:
-            image = _app(name, data, maps, sampled, regularisation, n_iterations).run()
-        image = image.astype(np.complex64)
-        error = float(xp.linalg.norm(encode(image) - data) / xp.linalg.norm(data))
+        image = unit if name == "adjoint" else _solution(name, unit, encode, regularisation, n_iterations)
+        image = (image * np.float32(scale)).astype(np.complex64)
+        error = float(xp.linalg.norm(encode(image) - kspace)) / norm
     # Every one of these estimates explains the data better than an empty image, or it has diverged.
     if not np.isfinite(error) or error > 1 + 1e-4:
         raise DataError(
             f"diverged: ||y - E x|| / ||y|| is {error:.3g} after {n_iterations} iterations at regularisation "
             f"{regularisation:g}; expected at most 1"
         )
-    return (image * np.float32(scale)).astype(np.complex64), error
+    return image, error
 
 
 def unit_maps(csm: Array) -> Array:
@@ -196,18 +196,27 @@ def unit_maps(csm: Array) -> Array:
     """
     xp = array_module(csm)
     norm = maps_norm(csm)
+    seen = seen_by_coils(norm)
+    return (csm * xp.where(seen, 1 / xp.where(seen, norm, 1), 0)).astype(np.complex64, copy=False)
+
+
+def seen_by_coils(norm: Array) -> Array:
+    """Return where the root sum of squares of the maps (readout, phase_encode) is sensitivity, and not rounding.
+
+    Raises
+    ------
+    DataError
+        If the maps are zero everywhere, or not finite.
+    """
     peak = float(norm.max())
     if not peak > 0 or not np.isfinite(peak):
         raise DataError(f"the coil maps have a largest root sum of squares of {peak}; expected finite and above 0")
-    # Below the precision of complex64 a map is rounding, not sensitivity.
-    seen = norm > 1e-6 * peak
-    return xp.where(seen, csm / xp.where(seen, norm, 1), 0).astype(np.complex64)
+    return norm > 1e-6 * peak  # the precision of complex64
 
 
 def maps_norm(csm: Array) -> Array:
     """Return the root sum of squares over coils, float32: (..., coil, rows, columns) -> (..., rows, columns)."""
-    xp = array_module(csm)
-    return xp.sqrt(xp.sum(xp.square(csm.real) + xp.square(csm.imag), axis=-3)).astype(np.float32)
+    return root_sum_of_squares(csm)
 
 
 def acquired_part(scan: Scan, index: int, device: str) -> Array:
@@ -220,7 +229,7 @@ def acquired_part(scan: Scan, index: int, device: str) -> Array:
     """
     kspace = to_device(scan.kspace[index], device)
     xp = array_module(kspace)
-    kspace = xp.where(xp.asarray(scan.sampled), kspace, 0).astype(np.complex64)
+    kspace = xp.where(xp.asarray(scan.sampled), kspace, 0).astype(np.complex64, copy=False)
     if not bool(xp.isfinite(kspace).all()):
         raise DataError(f"kspace of slice {scan.slice_ids[index]} holds NaN or Inf; expected finite samples")
     return kspace
@@ -257,7 +266,11 @@ def _checked_parameters(name: str, regularisation: float | None, n_iterations: i
 def _rss_image(scan: Scan, device: str) -> np.ndarray:
     image = np.empty((scan.n_slices, *scan.matrix), np.float32)
     for index in range(scan.n_slices):
-        image[index] = rss(to_device(centred_ifft(acquired_part(scan, index, device)), "cpu"))
+        kspace = acquired_part(scan, index, device)
+        # Where k-space begins is a phase of the image; so one magnitude is shifted, instead of all coils twice.
+        coil_images = fft_module(kspace).ifft2(kspace, norm="ortho", **in_place(kspace))
+        magnitude = to_device(root_sum_of_squares(coil_images), "cpu")
+        image[index] = np.fft.fftshift(magnitude)
     return image
 
 
@@ -278,28 +291,70 @@ def _unit_whitening(scan: Scan) -> np.ndarray:
     return whitening_matrix(psi) * np.sqrt(power) if power > 0 else whitening_matrix(psi)
 
 
-def _app(name: str, data: Array, maps: Array, sampled: np.ndarray, regularisation: float, n_iterations: int) -> Any:
-    """Return the SigPy App that solves for data of about unit size and maps of unit norm.
+def _solution(name: str, right: Array, encode: Encoding, regularisation: float, n_iterations: int) -> Array:
+    """Solve the normal equations, or their sparse counterpart, for right = E^H y of about unit size.
 
-    The largest eigenvalue of E^H E is then at most 1, and that of the differences 8: step sizes are known. SigPy would
-    draw a random start from NumPy's global state to estimate them.
+    The maps have unit norm: the largest eigenvalue of E^H E is at most 1, and that of the differences 8, so step sizes
+    are known. SigPy's Apps would draw a random start from NumPy's global state to estimate them.
     """
-    import sigpy
-    from sigpy.mri import app
+    from sigpy.alg import Alg, ConjugateGradient, GradientMethod
+    from sigpy.linop import Identity
 
-    options: dict[str, Any] = {
-        "weights": array_module(data).asarray(sampled, dtype=np.float32),
-        "device": sigpy.get_device(data),
-        "max_iter": n_iterations,
-        "show_pbar": False,
-    }
+    from mrisim.encoding import RowwiseConjugateGradient
+    from mrisim.sparsity import WaveletThreshold
+
+    image = array_module(right).zeros_like(right)
+    solver: Alg
     if name == "sense":
-        return app.SenseRecon(data, maps, lamda=regularisation, **options)
-    # float32, or SigPy's soft threshold turns complex64 into complex128.
-    threshold = np.float32(regularisation)
-    if name == "l1-wavelet":
-        return app.L1WaveletRecon(data, maps, threshold, alpha=1, **options)
-    return app.TotalVariationRecon(data, maps, threshold, sigma=DUAL_STEP, tau=1 / (9 * DUAL_STEP), **options)
+        normal = encode.N + regularisation * Identity(encode.ishape)
+        if encode.whole_lines:
+            solver = RowwiseConjugateGradient(normal, right, image, n_iterations)
+        else:
+            solver = ConjugateGradient(normal, right, image, max_iter=n_iterations)
+    elif name == "l1-wavelet":
+        penalty = WaveletThreshold(tuple(encode.ishape), regularisation)
+        solver = GradientMethod(
+            lambda x: encode.N(x) - right, image, 1, proxg=penalty, accelerate=True, max_iter=n_iterations
+        )
+    else:
+        solver = _total_variation(right, image, encode, regularisation, n_iterations)
+    while not solver.done():
+        solver.update()
+    return image
+
+
+def _total_variation(right: Array, image: Array, encode: Encoding, regularisation: float, n_iterations: int) -> Any:
+    """Return the primal-dual solver of total variation, which holds the dual of the data as its adjoint, an image.
+
+    The data's dual step u <- (u + s (E x - y)) / (1 + s) is affine, and of u only E^H u is ever used: it obeys the same
+    step with E^H E x and E^H y. So the iterates are those of `sigpy.mri.app.TotalVariationRecon`, at the price of one
+    normal operator.
+    """
+    from sigpy.alg import PrimalDualHybridGradient
+    from sigpy.linop import FiniteDifference, Vstack
+    from sigpy.prox import Conj, L2Reg, NoOp, Stack
+
+    from mrisim.sparsity import SoftThreshold
+
+    shape = encode.ishape
+    difference = FiniteDifference(shape)
+    both, n_pixels = Vstack([encode.N, difference]), int(np.prod(shape))
+
+    def adjoint(dual: Array) -> Array:
+        return dual[:n_pixels].reshape(shape) + difference.H(dual[n_pixels:].reshape(difference.oshape))
+
+    penalty = Conj(SoftThreshold(tuple(difference.oshape), regularisation))
+    return PrimalDualHybridGradient(
+        Stack([L2Reg(shape, 1, y=-right), penalty]),
+        NoOp(shape),
+        both,
+        adjoint,
+        image,
+        array_module(image).zeros(both.oshape, np.complex64),
+        1 / (9 * DUAL_STEP),
+        DUAL_STEP,
+        max_iter=n_iterations,
+    )
 
 
 def _notes(scan: Scan, name: str, errors: list[float]) -> tuple[str, ...]:

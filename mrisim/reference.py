@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from mrisim.coil_sums import energy_of_lines
 from mrisim.errors import DataError
 from mrisim.fourier import to_device
 from mrisim.quality import foreground_mask, rss
@@ -33,7 +34,7 @@ def measure_reference(scan: Scan) -> Reference:
     for index in range(scan.n_slices):
         part = scan.select([index])
         kspace = to_device(part.kspace, "cpu")
-        energy = np.square(np.abs(kspace), dtype=np.float64).sum(axis=(0, 1, 2))
+        energy = energy_of_lines(kspace[0])
         if not np.isfinite(energy).all():
             raise DataError(f"kspace of slice {part.slice_ids[0]} holds NaN or Inf; expected finite samples")
         line_energy += energy

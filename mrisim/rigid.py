@@ -2,23 +2,16 @@
 
 An image of N pixels is a trigonometric polynomial x(r) = 1/sqrt(N) sum_k X(k) exp(2 pi i k r / N): that polynomial *is*
 the object between the pixels. A translation multiplies X by a phase ramp, exactly. A rotation evaluates the polynomial
-off the grid, here by gridding from a twofold oversampled copy with a Kaiser-Bessel kernel six samples wide (relative
-error below 1e-5; a test holds it to the dense sum).
+off the grid, by gridding (relative error below 1e-5).
 """
 
 import math
 from functools import cached_property
 
-import numba
 import numpy as np
 
-from mrisim.fourier import Array, array_module, centred_fft, centred_ifft, resize_centred
-
-_OVERSAMPLING = 2
-_WIDTH = 6
-# Beatty et al. 2005, 10.1109/TMI.2004.842452, equation 5
-_BETA = math.pi * math.sqrt((_WIDTH / _OVERSAMPLING * (_OVERSAMPLING - 0.5)) ** 2 - 0.8)
-_STEPS = 1 << 16  # kernel table entries per sample: the nearest entry is then right to 1e-5 of a weight
+from mrisim.fourier import Array, array_module, fft_module, in_place
+from mrisim.gridding import OVERSAMPLING, kernel_transform, resample, with_border
 
 
 class RigidObject:
@@ -55,104 +48,42 @@ class RigidObject:
         # source = D^-1 R(-angle) D (target - shift), with D = voxel size
         ratio = self.voxel_mm[1] / self.voxel_mm[0]
         matrix = np.array([[cosine, sine * ratio], [-sine / ratio, cosine]])
-        return self._resampled(matrix, matrix @ (row, column))
+        return resample(self._oversampled, matrix, matrix @ (row, column), self.image.shape)
 
     def _translated(self, row: float, column: float) -> Array:
         if row == 0 and column == 0:
             return self.image
-        xp = array_module(self.image)
         ramps = [
-            xp.exp(-2j * np.pi * shift * (xp.arange(n) - n // 2) / n)
+            np.exp(-2j * np.pi * shift * signed_frequency(n) / n).astype(self.image.dtype)
             for shift, n in zip((row, column), self.image.shape, strict=True)
         ]
-        spectrum = self._spectrum * (ramps[0][:, None] * ramps[1]).astype(self.image.dtype)
-        return centred_ifft(spectrum)
+        xp = array_module(self.image)
+        spectrum = self._spectrum * xp.asarray(ramps[0])[:, None]
+        spectrum *= xp.asarray(ramps[1])
+        return fft_module(spectrum).ifft2(spectrum, **in_place(spectrum))
 
     @cached_property
     def _spectrum(self) -> Array:
-        return centred_fft(self.image)
+        """The spectrum in the order of the FFT: with a ramp in that order, too, nothing needs to be shifted."""
+        return fft_module(self.image).fft2(self.image)
 
     @cached_property
     def _oversampled(self) -> Array:
-        """The image on a twice finer grid, divided by the kernel's transform beforehand."""
+        """The image on a twice finer grid, divided by the kernel's transform beforehand, and continued at its edges."""
         xp = array_module(self.image)
-        spectrum = self._spectrum
-        for axis, n in enumerate(self.image.shape):
-            k = xp.arange(n) - n // 2
-            transform = _kernel_transform(xp, k / (_OVERSAMPLING * n)).astype(spectrum.real.dtype)
-            spectrum = spectrum / (transform[:, None] if axis == 0 else transform)
-        n_rows, n_columns = self.image.shape
-        padded = resize_centred(spectrum, (_OVERSAMPLING * n_rows, _OVERSAMPLING * n_columns))
-        return xp.ascontiguousarray(centred_ifft(padded) * padded.real.dtype.type(_OVERSAMPLING))
-
-    def _resampled(self, matrix: np.ndarray, offset: np.ndarray) -> Array:
-        grid = self._oversampled
-        if isinstance(grid, np.ndarray):
-            moved = np.empty_like(self.image)
-            _gather(grid, _KERNEL_TABLE, matrix, offset, moved)
-            return moved
-        return _gather_array(grid, matrix, offset, self.image.shape)
+        fine = tuple(OVERSAMPLING * n for n in self.image.shape)
+        spectrum, signed = self._spectrum, [signed_frequency(n) for n in self.image.shape]
+        for axis, (k, n) in enumerate(zip(signed, fine, strict=True)):
+            factor = xp.asarray((OVERSAMPLING / kernel_transform(k / n)).astype(self.image.real.dtype))
+            spectrum = spectrum * (factor[:, None] if axis == 0 else factor)
+        padded = xp.zeros(fine, self.image.dtype)
+        halves = [(slice(None, (n + 1) // 2), slice(-(n // 2), None) if n > 1 else slice(0, 0)) for n in spectrum.shape]
+        for rows in halves[0]:
+            for columns in halves[1]:
+                padded[rows, columns] = spectrum[rows, columns]
+        return with_border(fft_module(padded).ifft2(padded, **in_place(padded)))
 
 
-def _kernel_transform(xp, frequency):
-    root = xp.sqrt(_BETA**2 - (np.pi * _WIDTH * frequency) ** 2)
-    return _WIDTH * xp.sinh(root) / root / np.i0(_BETA)
-
-
-def _kernel_table() -> np.ndarray:
-    """Return the weights of the six taps for `_STEPS` + 1 positions between two grid points: (position, tap)."""
-    fraction = np.linspace(0, 1, _STEPS + 1)[:, None]
-    distance = fraction + _WIDTH // 2 - 1 - np.arange(_WIDTH)
-    root = np.sqrt(np.maximum(0, 1 - (2 * distance / _WIDTH) ** 2))
-    return (np.i0(_BETA * root) / np.i0(_BETA) * (np.abs(distance) <= _WIDTH / 2)).astype(np.float32)
-
-
-_KERNEL_TABLE = _kernel_table()
-
-
-@numba.njit(nogil=True, cache=True, fastmath=True)
-def _gather(grid, table, matrix, offset, moved):
-    n_rows, n_columns = moved.shape
-    n_grid_rows, n_grid_columns = grid.shape
-    rows, columns = np.empty(_WIDTH, np.int64), np.empty(_WIDTH, np.int64)
-    for row in range(n_rows):
-        for column in range(n_columns):
-            p, q = row - n_rows // 2, column - n_columns // 2
-            source_row = _OVERSAMPLING * (matrix[0, 0] * p + matrix[0, 1] * q - offset[0]) + n_grid_rows // 2
-            source_column = _OVERSAMPLING * (matrix[1, 0] * p + matrix[1, 1] * q - offset[1]) + n_grid_columns // 2
-            floor_row, floor_column = math.floor(source_row), math.floor(source_column)
-            row_weights = table[int((source_row - floor_row) * _STEPS + 0.5)]
-            column_weights = table[int((source_column - floor_column) * _STEPS + 0.5)]
-            first_row = (int(floor_row) - 2) % n_grid_rows
-            first_column = (int(floor_column) - 2) % n_grid_columns
-            for tap in range(_WIDTH):
-                rows[tap] = first_row + tap if first_row + tap < n_grid_rows else first_row + tap - n_grid_rows
-                wrapped = first_column + tap - n_grid_columns
-                columns[tap] = first_column + tap if wrapped < 0 else wrapped
-            total = grid[0, 0] * 0
-            for i in range(_WIDTH):
-                line = grid[rows[i]]
-                partial = column_weights[0] * line[columns[0]]
-                for j in range(1, _WIDTH):
-                    partial += column_weights[j] * line[columns[j]]
-                total += row_weights[i] * partial
-            moved[row, column] = total
-
-
-def _gather_array(grid: Array, matrix: np.ndarray, offset: np.ndarray, shape: tuple[int, int]) -> Array:
-    """Do what `_gather` does in whole-array steps, for a GPU."""
-    xp = array_module(grid)
-    table = xp.asarray(_KERNEL_TABLE)
-    p, q = (xp.arange(n) - n // 2 for n in shape)
-    taps = []
-    for axis in range(2):
-        source = matrix[axis, 0] * p[:, None] + matrix[axis, 1] * q[None, :] - offset[axis]
-        position = _OVERSAMPLING * source + grid.shape[axis] // 2
-        first = xp.floor(position).astype(int) - 2
-        weights = table[((position - xp.floor(position)) * _STEPS + 0.5).astype(int)]
-        taps.append([((first + tap) % grid.shape[axis], weights[..., tap]) for tap in range(_WIDTH)])
-    moved = xp.zeros(shape, complex)
-    for row, row_weight in taps[0]:
-        for column, column_weight in taps[1]:
-            moved += row_weight * column_weight * grid[row, column]
-    return moved.astype(grid.dtype)
+def signed_frequency(n: int) -> np.ndarray:
+    """Return the signed integer frequencies of an axis in the order of the FFT: 0, 1 ... -2, -1; -n/2 for even n."""
+    return (np.arange(n) + n // 2) % n - n // 2

@@ -57,6 +57,10 @@ MIRRORED = {
     "seeding": "test_seeding.py",
     "quality": "test_quality.py",
     "corrupt": "test_corrupt.py",
+    "espirit": "test_espirit.py",
+    "encoding": "test_encoding.py",
+    "sparsity": "test_sparsity.py",
+    "coil-sums": "test_coil_sums.py",
 }
 
 CONTROL = Mutant("errors.py", "", "", "no mistake at all: the tests must pass")
@@ -80,14 +84,17 @@ MUTANTS: dict[str, tuple[Mutant, ...]] = {
         Mutant(NOISE, "return replace(scan, kspace=kspace, noise", "return replace(scan, kspace=np.abs(kspace) + 0j, noise", "magnitude for complex"),
     ),
     "motion": (
-        Mutant(MOTION, "np.exp(-2j * np.pi * turns)", "np.exp(2j * np.pi * turns)", "sign of the encoding"),
-        Mutant(MOTION, "(csm * moving.at(one_pose)) @ fourier", "moving.at(one_pose) * (csm @ fourier)[..., :1]", "coils outside the sum"),
+        Mutant(MOTION, "np.exp(-2j * np.pi * turns)", "np.exp(2j * np.pi * turns)", "sign of the encoding, line by line"),
+        Mutant(MOTION, "signed = lines - n // 2\n", "signed = n // 2 - lines\n", "sign of the encoding, many lines of a pose"),
+        Mutant(MOTION, "to_centre = np.exp(2j", "to_centre = np.exp(0j", "positions from the edge"),
+        Mutant(MOTION, "if index != made:", "if image is None:", "one pose for all lines"),
+        Mutant(MOTION, "_phase_encoded(csm * change(index), lines[members])", "csm.mean(2, keepdims=True) * _phase_encoded(change(index), lines[members])", "coils outside the sum"),
         Mutant(MOTION, "self.rms * latents.unit_pose", "self.rms / 2 * latents.unit_pose", "half dose"),
         Mutant(MOTION, "np.sum(course**2, axis=1)))", "np.sum(course**2, axis=1))) / 3", "RMS per axis"),
         Mutant(MOTION, "time_ms = echo_order(scan, self.ordering).time_ms[lines]", "time_ms = 1000.0 * lines", "blocks of lines for the echo order"),
         Mutant(MOTION, "weights=reference_of(scan).line_energy[lines])", "weights=None)", "re-centred on the plain mean"),
         Mutant(MOTION, "        if self.recenter:\n", "        if not self.recenter:\n", "re-centring inverted"),
-        Mutant(MOTION, "change -= moved_lines(moving, model.csm[index], before, lines)", "kspace[index][..., lines] = 0", "replaced, not the delta form"),
+        Mutant(MOTION, "moving.at(distinct[index, 3:]) - moving.at(distinct[index, :3])", "moving.at(distinct[index, 3:])", "the object at rest not taken away"),
         Mutant(MOTION, "row = cosine * first[:, 0] - sine * first[:, 1]", "row = cosine * first[:, 0] + sine * first[:, 1]", "poses composed with the wrong turn"),
         Mutant(MOTION, "xp.where(sampled, at_rest + change, at_rest)", "at_rest + change", "moved samples in the padding"),
         Mutant(MOTION, "np.sin(2 * np.pi * self.frequency_hz * time_ms / 1000 + phase)", "np.sin(self.frequency_hz * time_ms / 1000 + phase)", "radians for hertz"),
@@ -158,24 +165,26 @@ MUTANTS: dict[str, tuple[Mutant, ...]] = {
     "fourier": (
         Mutant("fourier.py", "fft.fftn(xp.fft.ifftshift(image, axes)", "fft.fftn(xp.fft.fftshift(image, axes)", "shift of odd axes"),
         Mutant("fourier.py", "xp.fft.fftshift(fft.ifftn(", "xp.fft.ifftshift(fft.ifftn(", "shift of odd axes, inverse"),
-        Mutant("fourier.py", 'xp.fft.fftshift(fft.fftn(xp.fft.ifftshift(image, axes), axes=axes, norm="ortho")', 'xp.fft.fftshift(fft.fftn(xp.fft.ifftshift(image, axes), axes=axes, norm="backward")', "not orthonormal"),
+        Mutant("fourier.py", 'xp.fft.fftshift(fft.fftn(xp.fft.ifftshift(image, axes), axes=axes, norm="ortho"', 'xp.fft.fftshift(fft.fftn(xp.fft.ifftshift(image, axes), axes=axes, norm="backward"', "not orthonormal"),
         Mutant("fourier.py", "fft.fftn(xp", "fft.ifftn(xp", "sign of the exponent"),
         Mutant("fourier.py", "    return xp.fft.fftshift(fft.fftn(xp.fft.ifftshift(image, axes)", "    return xp.fft.fftshift(fft.fftn(xp.fft.ifftshift(image.real + 0j, axes)", "real part"),
         Mutant("fourier.py", "IMAGE_AXES = (-2, -1)", "IMAGE_AXES = (-3, -1)", "wrong axes"),
-        Mutant("fourier.py", "import scipy.fft\n\n        return scipy.fft", "import numpy.fft\n\n        return type('M', (), {n: staticmethod(lambda x, axes, norm, f=getattr(numpy.fft, n): f(x.astype(complex), axes=axes, norm=norm)) for n in ('fftn', 'ifftn')})", "single precision lost"),
+        Mutant("fourier.py", "import scipy.fft\n\n        return scipy.fft", "import numpy.fft\n\n        return type('M', (), {n: staticmethod(lambda x, axes, norm, overwrite_x, f=getattr(numpy.fft, n): f(x.astype(complex), axes=axes, norm=norm)) for n in ('fftn', 'ifftn')})", "single precision lost"),
         Mutant("fourier.py", "source, target = n_source // 2, n_target // 2", "source, target = n_source // 2, (n_target + 1) // 2", "crop off the centre pixel"),
     ),
     "rigid": (
         Mutant("rigid.py", "[-sine / ratio, cosine]]", "[-sine * ratio, cosine]]", "voxel ratio upside down"),
         Mutant("rigid.py", "[[cosine, sine * ratio], [-sine / ratio, cosine]]", "[[cosine, -sine * ratio], [sine / ratio, cosine]]", "sense of the rotation"),
-        Mutant("rigid.py", "self._resampled(matrix, matrix @ (row, column))", "self._resampled(matrix, np.array((row, column)))", "translation before the rotation"),
-        Mutant("rigid.py", "xp.exp(-2j * np.pi * shift", "xp.exp(2j * np.pi * shift", "sign of the shift"),
+        Mutant("rigid.py", "matrix @ (row, column), self.image.shape)", "np.array((row, column)), self.image.shape)", "translation before the rotation"),
+        Mutant("rigid.py", "np.exp(-2j * np.pi * shift", "np.exp(2j * np.pi * shift", "sign of the shift"),
         Mutant("rigid.py", "row, column = row_mm / self.voxel_mm[0], column_mm / self.voxel_mm[1]", "row, column = row_mm / self.voxel_mm[1], column_mm / self.voxel_mm[0]", "voxel sizes swapped"),
-        Mutant("rigid.py", "p, q = row - n_rows // 2, column - n_columns // 2", "p, q = row - (n_rows - 1) / 2, column - (n_columns - 1) / 2", "turned about the middle of the matrix"),
-        Mutant("rigid.py", "_BETA = math.pi * math.sqrt((_WIDTH / _OVERSAMPLING * (_OVERSAMPLING - 0.5)) ** 2 - 0.8)", "_BETA = 0.6 * math.pi * math.sqrt((_WIDTH / _OVERSAMPLING * (_OVERSAMPLING - 0.5)) ** 2 - 0.8)", "a poor kernel"),
-        Mutant("rigid.py", "first_column = (int(floor_column) - 2)", "first_column = (int(floor_column) - 3)", "kernel one sample off"),
-        Mutant("rigid.py", "rows[tap] = first_row + tap if first_row + tap < n_grid_rows else first_row + tap - n_grid_rows", "rows[tap] = min(first_row + tap, n_grid_rows - 1)", "no wrap at the edge"),
-        Mutant("rigid.py", "* padded.real.dtype.type(_OVERSAMPLING)", "", "intensity after oversampling"),
+        Mutant("gridding.py", "p = row - n_rows // 2", "p = row - (n_rows - 1) / 2", "turned about the middle of the matrix"),
+        Mutant("gridding.py", "BETA = math.pi *", "BETA = 0.6 * math.pi *", "a poor kernel"),
+        Mutant("gridding.py", "sample_row * stride + np.int32(2) * sample_column", "sample_row * stride + np.int32(2) * (sample_column + 1)", "kernel one sample off"),
+        Mutant("gridding.py", "inner[:, xp.arange(after) % n_columns]", "inner[:, xp.arange(-after, 0) % n_columns]", "no wrap at the edge"),
+        Mutant("gridding.py", "q = begin + i - n_columns // 2", "q = i - n_columns // 2", "every block of columns is the first"),
+        Mutant("gridding.py", "table[:-1, 1] = np.diff(table[:, 0], axis=0)", "pass", "nearest entry of a coarse table"),
+        Mutant("rigid.py", "OVERSAMPLING / kernel_transform(k / n)", "1 / kernel_transform(k / n)", "intensity after oversampling"),
     ),
     "echo-order": (
         Mutant("echo_order.py", "shot = rank - band_edges[echo]", "shot = rank // (-(-lines.size // n_shots))", "echoes side by side"),
@@ -189,14 +198,16 @@ MUTANTS: dict[str, tuple[Mutant, ...]] = {
     "counter-noise": (
         Mutant("counter_noise.py", "_N_ROUNDS = 10", "_N_ROUNDS = 7", "seven rounds"),
         Mutant("counter_noise.py", "words = [coil, readout, pair, xp.zeros_like(coil)]", "words = [readout, coil, pair, xp.zeros_like(coil)]", "array formula: counter words swapped"),
-        Mutant("counter_noise.py", "_philox(coil, readout, pair, key_0, key_1)", "_philox(coil, pair, readout, key_0, key_1)", "kernel: counter words swapped"),
-        Mutant("counter_noise.py", "radius = math.sqrt(-math.log(first))", "radius = math.sqrt(-2 * math.log(first))", "kernel: variance 2"),
+        Mutant("counter_noise.py", "_philox(coil, readout, pairs[i], key_0, key_1)", "_philox(coil, pairs[i], readout, key_0, key_1)", "kernel: counter words swapped"),
+        Mutant("counter_noise.py", "np.sqrt(max(-logarithm, np.float32(0)))", "np.sqrt(max(-2 * logarithm, np.float32(0)))", "kernel: variance 2"),
         Mutant("counter_noise.py", "radius = xp.sqrt(-xp.log(xp.minimum(first, xp.float32(1))))", "radius = xp.sqrt(-2 * xp.log(xp.minimum(first, xp.float32(1))))", "array formula: variance 2"),
-        Mutant("counter_noise.py", "np.float32(radius * math.sin(angle))", "np.float32(radius * math.cos(angle))", "parts not independent"),
-        Mutant("counter_noise.py", "real, imaginary = _box_muller(word_2, word_3)", "real, imaginary = _box_muller(word_0, word_3)", "neighbours share a modulus"),
-        Mutant("counter_noise.py", "if sampled[readout, first + offset]:", "if wanted:", "noise beside an acquired sample"),
+        Mutant("counter_noise.py", "imaginary[i] = radius * (-second if place >= 2 else second)", "imaginary[i] = real[i]", "parts not independent"),
+        Mutant("counter_noise.py", "uniform[1, i] = min(np.float32(word_2)", "uniform[1, i] = min(np.float32(word_0)", "neighbours share a modulus"),
+        Mutant("counter_noise.py", "if line < n_phase_encode and sampled[readout, line]:", "if line < n_phase_encode:", "noise beside an acquired sample"),
         Mutant("counter_noise.py", "for other in range(coil + 1):", "for other in range(coil):", "own noise left out"),
-        Mutant("counter_noise.py", "factor[coil, other] * white", "factor[other, coil] * white", "factor transposed"),
+        Mutant("counter_noise.py", "(bits[i] - _EXPONENT_BIAS) >>", "(bits[i] + _EXPONENT_BIAS) >>", "kernel: exponent of the logarithm"),
+        Mutant("counter_noise.py", "-first if place == 1 or place == 2 else first", "-first if place == 1 else first", "kernel: sign in the third quadrant"),
+        Mutant("counter_noise.py", "weight = factor[coil, other]", "weight = factor[other, coil]", "factor transposed"),
     ),
     "seeding": (
         Mutant("seeding.py", '"".join(f"{len(part)}:{part};" for part in parts)', '"".join(parts)', "names run into each other"),
@@ -212,7 +223,7 @@ MUTANTS: dict[str, tuple[Mutant, ...]] = {
         Mutant("quality.py", "unbiased = n_samples / (n_samples - 1)", "unbiased = 1", "biased covariance"),
         Mutant("quality.py", "c1, c2 = (k1 * data_range) ** 2", "c1, c2 = (k2 * data_range) ** 2", "wrong constant"),
         Mutant("quality.py", "data_range = float(clean.max())", "data_range = float(image.max())", "range of the corrupted volume"),
-        Mutant("quality.py", "power.sum(axis=-3)", "power.sum(axis=-4)", "sum over slices"),
+        Mutant("coil_sums.py", "np.sqrt(power[i])", "np.sqrt(power[i] / n_coils)", "mean over coils"),
     ),
     "corrupt": (
         Mutant("corrupt.py", "sorted(effective, key=_physical_order)", "effective", "in the order of the user"),
@@ -223,6 +234,41 @@ MUTANTS: dict[str, tuple[Mutant, ...]] = {
         Mutant("corrupt.py", "scan = replace(scan, sampled=spec.sampled_after(scan, next(iter(latents.values()))))", "pass", "spikes on lines that are gone"),
         Mutant("corrupt.py", "if not spec.is_identity]", "]", "level 0 computes"),
         Mutant("corrupt.py", "return spec.stage, list", "return -spec.stage, list", "backwards"),
+        Mutant("corrupt.py", "spec.stage != Stage.SAMPLING", "spec.stage == Stage.SAMPLING", "lines computed to be dropped"),
+        Mutant("corrupt.py", "for index in _lines_dropped_first(realisations):", "for index in range(len(realisations)):", "lines computed in physical order"),
+    ),
+    "espirit": (
+        Mutant("espirit.py", "power > threshold**2 * power[-1]\n", "power > threshold * power[-1]\n", "threshold of powers, few windows"),
+        Mutant("espirit.py", "right[:, power > threshold**2 * power[-1]].conj().T", "right[:, power > threshold**2 * power[-1]].T", "conjugate kernels"),
+        Mutant("espirit.py", "np.exp(2j * np.pi * np.outer(np.arange(n) - n // 2, lag) / n)", "np.exp(-2j * np.pi * np.outer(np.arange(n) - n // 2, lag) / n)", "sign of the transform"),
+        Mutant("espirit.py", "np.outer(np.arange(n) - n // 2, lag)", "np.outer(np.arange(n), lag)", "position from the edge"),
+        Mutant("espirit.py", "u[other, i] += a[i] * x[coil, i] + b[i] * y[coil, i]", "u[other, i] += a[i] * x[coil, i] - b[i] * y[coil, i]", "not Hermitian"),
+        Mutant("espirit.py", "if largest < tolerance**2:", "if largest < 1:", "one step of the power iteration"),
+        Mutant("espirit.py", "s=(2 * width, 2 * width)", "s=(width, width)", "lags folded"),
+    ),
+    "encoding": (
+        Mutant("encoding.py", "seen *= conjugate", "seen *= csm", "maps not conjugate in the normal operator"),
+        Mutant("encoding.py", "self.axes = (-1,) if encoding.whole_lines", "self.axes = (-2,) if encoding.whole_lines", "transform along the readout for whole lines"),
+        Mutant("encoding.py", "np.fft.ifftshift(encoding.sampled, self.axes)", "encoding.sampled", "mask from the edge"),
+        Mutant("encoding.py", "image += coil.conj() * centred_ifft", "image += coil * centred_ifft", "maps not conjugate in the adjoint"),
+        Mutant("encoding.py", "(self.sampled == self.sampled[:1]).all()", "True", "every mask is of whole lines"),
+        Mutant("encoding.py", 'array_module(a).einsum("rp,rp->r", *pairs)[:, None]', 'array_module(a).einsum("rp,rp->", *pairs) * np.ones((len(a), 1), np.float32)', "one step size for all rows"),
+        Mutant("encoding.py", "xp.where(curvature > 0, self.power / xp.where(curvature > 0, curvature, 1), 0)", "self.power / curvature", "rows without signal"),
+    ),
+    "sparsity": (
+        Mutant("sparsity.py", "np.float32(1) - threshold / modulus", "np.float32(1) - threshold", "shrunk in proportion"),
+        Mutant("sparsity.py", "row = 2 * k + 1 - tap", "row = 2 * k - tap", "filter one sample off"),
+        Mutant("sparsity.py", "tap = row + _N_TAPS - 2 - 2 * k", "tap = 2 * k - row + 1", "synthesis reversed"),
+        Mutant("sparsity.py", "            for band in bands:\n                shrink(band, threshold)\n", "", "details kept"),
+        Mutant("sparsity.py", "        shrink(rough, threshold)\n", "", "approximation kept"),
+        Mutant("sparsity.py", "self.threshold * float(alpha)\n        rough", "self.threshold * 2\n        rough", "double threshold"),
+    ),
+    "coil-sums": (
+        Mutant("coil_sums.py", "power = np.empty(n_columns)  # double", "power = np.empty(n_columns, images.dtype)  # double", "single precision underflows"),
+        Mutant("coil_sums.py", "magnitude[row, i] = np.sqrt(power[i])", "magnitude[row, i] = power[i]", "sum of squares"),
+        Mutant("coil_sums.py", "s_real * imaginary - s_imaginary * real", "s_real * imaginary + s_imaginary * real", "maps not conjugate"),
+        Mutant("coil_sums.py", "if seen[row, i] else", "if power[i] > 0 else", "where no coil sees anything"),
+        Mutant("coil_sums.py", "energy[i] += np.float64(kspace[coil, row, 2 * i]) ** 2 +", "energy[i] +=", "imaginary part only"),
     ),
 }  # fmt: skip
 """By kind or module. Keep five or more of each."""
@@ -298,7 +344,7 @@ def _run_tests(copy: Path, test: str, log: Path) -> int:
 
 def _import_libraries() -> None:
     for name in ("numpy", "scipy.fft", "scipy.ndimage", "scipy.signal", "scipy.special", "scipy.stats", "numba", "pydantic",
-                 "pytest", "hypothesis", "hypothesis.extra.numpy"):  # fmt: skip
+                 "pytest", "hypothesis", "hypothesis.extra.numpy", "sigpy.mri", "pywt"):  # fmt: skip
         importlib.import_module(name)
 
 

@@ -19,7 +19,7 @@ DOSES = {
     "snr": "SNR {:g}",
     "rms": "{:g} mm and \N{DEGREE SIGN} RMS",
     "phase_rad": "{:g} rad",
-    "amplitude_ratio": "stripe {:g} of signal",
+    "amplitude_ratio": "stripe x {:.3f}",
     "acceleration": "R = {:g}",
     "range_ratio": "gain 1 : {:g}",
 }

@@ -65,7 +65,7 @@ class StudyRecord:
     @property
     def is_finished(self) -> bool:
         """All runs are there, and the analysis."""
-        return self.analysis is not None
+        return len(self.runs) == self.n_planned and self.analysis is not None
 
     @property
     def state(self) -> str:

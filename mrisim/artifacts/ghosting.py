@@ -26,7 +26,7 @@ from pydantic import Field
 
 from mrisim.artifacts.base import ArtifactSpec, Check, Stage
 from mrisim.echo_order import Ordering, echo_order
-from mrisim.fourier import array_module, centred_fft, centred_ifft, to_device
+from mrisim.fourier import Array, array_module, centred_fft, centred_ifft, fft_module, in_place, to_device
 from mrisim.reference import reference_of
 from mrisim.scan import Acquisition, Scan
 
@@ -97,6 +97,18 @@ class Ghosting(ArtifactSpec):
         else:
             changed = scan.kspace * factor
         return replace(scan, kspace=xp.where(xp.asarray(scan.sampled), changed, scan.kspace))
+
+    def apply_to_images(self, scan: Scan, latents: GhostingLatents, images: Array) -> Array:
+        """Return the coil images (..., readout, phase_encode) of a fully sampled scan, ghosts in them: as `apply` does.
+
+        The readout axis needs no transform, neither to nor from k-space. For those who hold the images.
+        """
+        # A factor of lines is a convolution of the image: the lines are put in the order of the FFT, and nothing else.
+        factor = np.fft.ifftshift(self._line_factor(scan, latents), axes=-1).astype(images.dtype)
+        fft = fft_module(images)
+        hybrid = fft.fft(images, axis=-1)
+        hybrid *= array_module(images).asarray(factor)
+        return fft.ifft(hybrid, axis=-1, **in_place(hybrid))
 
     def _line_factor(self, scan: Scan, latents: GhostingLatents) -> np.ndarray:
         """Return the factor of each (readout position, line)."""

@@ -25,7 +25,7 @@ from pydantic import Field
 
 from mrisim.artifacts.base import ArtifactSpec, Check, Stage
 from mrisim.echo_order import Ordering, echo_order
-from mrisim.fourier import Array, array_module, centred_fft, centred_ifft, to_device
+from mrisim.fourier import Array, array_module, centred_fft, centred_ifft, fft_module, in_place, to_device
 from mrisim.reference import reference_of
 from mrisim.rigid import RigidObject
 from mrisim.scan import Acquisition, ObjectModel, Scan
@@ -35,6 +35,10 @@ N_WALK_STEPS = 32
 """Knots of the random walk over the scan: slower than the shots, as breathing patients drift."""
 N_SUDDEN = 2
 """Sudden moves in a scan."""
+MANY_LINES = 16
+"""Lines in one pose from which one FFT of all lines costs less than a sum for each of them."""
+CHUNK = 16
+"""Moved images held at a time."""
 ROUNDING = 1e-9
 """A re-centred course below this fraction of the course itself is the rounding error of one constant pose."""
 
@@ -105,8 +109,7 @@ class Motion(ArtifactSpec):
         sampled = xp.asarray(scan.sampled[:, lines])
         for index in range(scan.n_slices):
             moving = RigidObject(model.image[index], scan.voxel_mm)
-            change = moved_lines(moving, model.csm[index], after, lines)
-            change -= moved_lines(moving, model.csm[index], before, lines)
+            change = centred_fft(changed_lines(moving, model.csm[index], before, after, lines), axes=(-2,))
             columns = xp.asarray(lines)
             at_rest = kspace[index][..., columns]
             # where, not a sum with zero: minus zero would lose its sign
@@ -158,35 +161,71 @@ class Motion(ArtifactSpec):
         return (*checks, Check("a pose per line: relative difference to the dense sum", 0.0, error, 3e-5))
 
 
-def moved_lines(moving: RigidObject, csm: Array, pose: np.ndarray, lines: np.ndarray) -> Array:
-    """Return the k-space lines that the coils see of an object whose pose differs from line to line.
+def changed_lines(moving: RigidObject, csm: Array, before: np.ndarray, after: np.ndarray, lines: np.ndarray) -> Array:
+    """Return F S T_after x - F S T_before x of some lines, whose poses differ from line to line.
+
+    The transform along the readout is left to the caller: it is the same for all lines.
 
     Parameters
     ----------
     moving : RigidObject
         x: (readout, phase_encode).
     csm : (coil, readout, phase_encode)
-    pose : (phase_encode, 3)
+    before, after : (phase_encode, 3)
         Row mm, column mm, degrees.
     lines : (line,) int
         The phase-encode columns wanted.
 
     Returns
     -------
-    (coil, readout, line), complex
+    (coil, readout position, line), complex
     """
     xp = array_module(csm)
-    n_lines_total = csm.shape[-1]
-    position = np.arange(n_lines_total) - n_lines_total // 2
     hybrid = xp.empty((*csm.shape[:2], lines.size), csm.dtype)
-    distinct, group = np.unique(pose[lines], axis=0, return_inverse=True)
-    for index, one_pose in enumerate(distinct):
+    poses = np.concatenate([before, after], axis=1)[lines]
+    distinct, group, n_members = np.unique(poses, axis=0, return_inverse=True, return_counts=True)
+
+    def change(index: int) -> Array:
+        return moving.at(distinct[index, 3:]) - moving.at(distinct[index, :3])
+
+    for index in map(int, np.flatnonzero(n_members >= MANY_LINES)):
         members = np.flatnonzero(group == index)
-        # Only the lines of this pose are computed: a thin Fourier matrix instead of a whole FFT for each pose.
-        turns = np.multiply.outer(position, lines[members] - n_lines_total // 2) / n_lines_total
-        fourier = xp.asarray((np.exp(-2j * np.pi * turns) / np.sqrt(n_lines_total)).astype(csm.dtype))
-        hybrid[..., xp.asarray(members)] = (csm * moving.at(one_pose)) @ fourier
-    return centred_fft(hybrid, axes=(-2,))
+        hybrid[..., xp.asarray(members)] = _phase_encoded(csm * change(index), lines[members])
+    # Lines of one pose after another, so that each pose is made once.
+    order = np.argsort(group, kind="stable")
+    order = order[n_members[group[order]] < MANY_LINES]
+    chunk = xp.empty((CHUNK, *csm.shape[1:]), csm.dtype)
+    made, image = -1, None
+    for begin in range(0, order.size, CHUNK):
+        members = order[begin : begin + CHUNK]
+        waves = xp.asarray(_waves(lines[members], csm.shape[-1]).astype(csm.dtype))
+        for place, index in enumerate(group[members]):
+            if index != made:
+                made, image = index, change(index)
+            xp.multiply(image, waves[place], out=chunk[place])
+        # for each readout position: (coil, phase-encode position) @ (phase-encode position, line)
+        seen = xp.matmul(csm.transpose(1, 0, 2), chunk[: members.size].transpose(1, 2, 0))
+        hybrid[..., xp.asarray(members)] = seen.transpose(1, 0, 2)
+    return hybrid
+
+
+def _waves(lines: np.ndarray, n_lines_total: int) -> np.ndarray:
+    """Return exp(-2 pi i k q / N) / sqrt(N): (line, phase-encode position)."""
+    position = np.arange(n_lines_total) - n_lines_total // 2
+    # whole turns are taken out before they cost precision
+    turns = np.multiply.outer(lines - n_lines_total // 2, position) % n_lines_total / n_lines_total
+    return np.exp(-2j * np.pi * turns) / np.sqrt(n_lines_total)
+
+
+def _phase_encoded(seen: Array, lines: np.ndarray) -> Array:
+    """Transform (..., phase_encode) along its last axis, centred and orthonormal, to some lines; it is overwritten."""
+    n = seen.shape[-1]
+    signed = lines - n // 2
+    # A plain FFT counts positions from the first pixel: what that adds to the phase of a line is taken back.
+    to_centre = np.exp(2j * np.pi * (signed * (n // 2) % n) / n).astype(seen.dtype)
+    xp = array_module(seen)
+    spectrum = fft_module(seen).fft(seen, axis=-1, norm="ortho", **in_place(seen))
+    return spectrum[..., xp.asarray(signed % n)] * xp.asarray(to_centre)
 
 
 def dense_motion_kspace(

@@ -21,7 +21,7 @@ from pydantic import Field
 
 from mrisim.artifacts.base import ArtifactSpec, Check, Stage
 from mrisim.errors import DataError
-from mrisim.fourier import array_module, centred_ifft, to_device
+from mrisim.fourier import Array, array_module, centred_ifft, to_device
 from mrisim.reference import reference_of
 from mrisim.scan import Acquisition, Scan
 
@@ -78,6 +78,20 @@ class Spikes(ArtifactSpec):
         for (readout, line), amplitude in zip(latents.position, latents.unit_amplitude, strict=True):
             kspace[:, :, readout, line] += xp.asarray((self.amplitude_ratio * amplitude).astype(kspace.dtype))
         return replace(scan, kspace=kspace)
+
+    def add_to_images(self, images: Array, latents: SpikesLatents) -> Array:
+        """Return coil images (..., coil, readout, phase_encode) with the spikes' plane waves: `apply`, no transform.
+
+        For those who hold the images of k-space, not k-space itself.
+        """
+        xp, amplitude = array_module(images), self.amplitude_ratio * latents.unit_amplitude
+        rows, columns = (
+            np.exp(2j * np.pi * np.outer(np.arange(n) - n // 2, index - n // 2) / n) / np.sqrt(n)
+            for n, index in zip(images.shape[-2:], latents.position.T, strict=True)
+        )
+        # (coil, row, spike) @ (spike, column)
+        left = xp.asarray((amplitude.T[:, None] * rows).astype(images.dtype))
+        return images + left @ xp.asarray(columns.T.astype(images.dtype))
 
     @classmethod
     def oracle(cls, device: str) -> tuple[Check, ...]:

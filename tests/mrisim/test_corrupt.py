@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import mrisim.object_model
-from mrisim.artifacts import KINDS
+from mrisim.artifacts import KINDS, motion
 from mrisim.artifacts.bias_field import BiasField
 from mrisim.artifacts.ghosting import Ghosting
 from mrisim.artifacts.motion import Motion
@@ -60,6 +60,28 @@ def test_kinds_act_in_physical_order_whatever_order_they_are_given_in():
     assert [realisation.spec.kind for realisation in whole.realisations] == expected
     for artifacts in list(permutations(all_kinds()))[::97]:
         assert corrupt(scan, artifacts).scan.kspace.tobytes() == whole.scan.kspace.tobytes()
+
+
+def test_lines_that_are_given_up_are_not_computed_and_the_rest_is_as_in_physical_order(monkeypatch):
+    scan = head_scan()
+    artifacts = [Motion.at_level(4), Undersampling.at_level(3), Noise.at_level(2, n_coils=N_COILS)]
+    result = corrupt(scan, artifacts, seed=5)
+    step = replace(scan, object_model=mrisim.object_model.estimate_object(scan))
+    for realisation in result.realisations:
+        step = realisation.spec.apply(step, realisation.of_slice(0))
+    assert [realisation.spec.kind for realisation in result.realisations] == ["motion", "undersampling", "noise"]
+    assert relative_difference(result.scan.kspace, step.kspace) < 1e-6
+    np.testing.assert_array_equal(result.scan.sampled, step.sampled)
+
+    computed, plain = [], motion.changed_lines
+
+    def watched(*arguments):
+        computed.append(arguments[-1])
+        return plain(*arguments)
+
+    monkeypatch.setattr(motion, "changed_lines", watched)
+    corrupt(scan, artifacts, seed=5)
+    assert set(np.concatenate(computed)) <= set(result.scan.sampled_lines)
 
 
 def test_object_level_kinds_act_together_on_one_object():

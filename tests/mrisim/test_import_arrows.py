@@ -5,9 +5,13 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 LAYERS = [
-    {"errors", "files", "fourier", "seeding", "scan", "quality", "provenance"},
-    {"reference", "coils", "echo_order", "counter_noise", "rigid", "prewhitening"},
-    {"calibration", "g_factor"},
+    {"errors", "files", "fourier", "seeding", "scan", "provenance"},
+    {"coil_sums"},
+    {"quality"},
+    {"reference", "coils", "echo_order", "counter_noise", "gridding", "prewhitening"},
+    {"rigid"},
+    {"espirit"},
+    {"calibration", "g_factor", "encoding", "sparsity"},
     {"reconstruct"},
     {"object_model"},
     {"artifacts"},

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
-from mrisim.rigid import RigidObject, _gather_array
+from mrisim.gridding import resample_array
+from mrisim.rigid import RigidObject
 from mrisim.testing import COMPLEX_TYPES, assert_linear, complex_arrays, image_shapes, relative_difference, tolerance
 
 GRIDDING = 2e-5
@@ -41,7 +42,7 @@ def moved_exactly(waves, shape, voxel_mm, pose):
     return value_at(waves, shape, source_row / voxel_mm[0], source_column / voxel_mm[1])
 
 
-@pytest.mark.parametrize("shape", [(17, 12), (12, 17), (16, 10), (11, 15)])
+@pytest.mark.parametrize("shape", [(17, 12), (12, 17), (16, 10), (11, 15), (14, 131)])
 @pytest.mark.parametrize(
     "pose",
     [(0, 0, 90), (0, 0, -3.7), (2.3, 0, 0), (0, -4.1, 0), (1.7, -2.9, 14.0), (-5.0, 3.0, 211.0), (300.0, 0.5, 1e-3)],
@@ -130,6 +131,6 @@ def test_the_array_formula_for_the_gpu_is_the_compiled_kernel(shape, dtype):
     angle = np.radians(23.0)
     matrix = np.array([[np.cos(angle), np.sin(angle) * 1.4], [-np.sin(angle) / 1.4, np.cos(angle)]])
     offset = matrix @ (0.7, -3.2)
-    got = _gather_array(moving._oversampled, matrix, offset, shape)
+    got = resample_array(moving._oversampled, matrix, offset, shape)
     assert got.dtype == dtype
     assert relative_difference(got, moving.at(np.array([0.7, -3.2 * 1.4, 23.0]))) < 1e-6

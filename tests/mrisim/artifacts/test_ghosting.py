@@ -61,6 +61,20 @@ def test_any_matrix_against_the_dense_sum_over_its_lines(n_lines, delay_us):
     assert relative_difference(got, expected) < tolerance(complex)
 
 
+@pytest.mark.parametrize("dtype", COMPLEX_TYPES)
+@pytest.mark.parametrize(
+    "spec", [Ghosting(phase_rad=0.8, delay_us=1.9), Ghosting(mode="pulsation", modulation=0.3, frequency_hz=0.4)]
+)
+@pytest.mark.parametrize("shape", [(2, 3, 9, 16), (1, 2, 10, 13)])
+def test_images_get_the_ghosts_of_their_kspace(shape, spec, dtype):
+    images = random_images(shape).astype(dtype)
+    scan = scan_of(images, dtype=dtype)
+    latents = spec.draw(scan, rng=stream(1))
+    got = spec.apply_to_images(scan, latents, images)
+    assert got.dtype == dtype
+    assert relative_difference(got, images_of(spec.apply(scan, latents).kspace)) < tolerance(dtype)
+
+
 def test_ghost_over_main_is_the_tangent_of_half_the_phase():
     image = np.zeros((1, 1, 21, 32), complex)
     image[..., 10] = 1  # one column, so that main and ghost do not overlap

@@ -79,6 +79,17 @@ def test_a_pose_per_line_against_the_dense_encoding_operator(shape, dtype):
     assert relative_difference(moved(scan, poses)[0], expected) < GRIDDING
 
 
+@pytest.mark.parametrize("n_poses", [1, 2, 3, 19])
+def test_few_poses_of_many_lines_each_against_the_dense_encoding_operator(n_poses):
+    """Poses of many lines, of few and of one, in turn: each has a way of its own to be computed."""
+    shape = (9, 43)
+    waves, csm, scan = wave_scan(shape)
+    poses = (np.random.default_rng(2).normal(size=(n_poses, 3)) * (2, 2, 8))[np.arange(shape[1]) ** 2 % n_poses]
+    poses[5:9] = (1.2, -0.3, 0.0)
+    expected = dense_encoding(waves, csm, poses, (1.5, 0.8))
+    assert relative_difference(moved(scan, poses)[0], expected) < GRIDDING
+
+
 def test_measured_noise_stays_where_it_was():
     """The delta form: y' = y + F S T x - F S x, so that n does not move."""
     waves, csm, scan = wave_scan()

@@ -46,6 +46,17 @@ def test_a_spike_is_a_plane_wave_over_object_and_air_alike(shape, dtype):
     assert relative_difference(got, expected) < tolerance(dtype)
 
 
+@pytest.mark.parametrize("dtype", COMPLEX_TYPES)
+@pytest.mark.parametrize("matrix", [(20, 27), (11, 14)])
+def test_images_get_the_plane_waves_of_the_spikes_in_their_kspace(matrix, dtype):
+    scan = rectangle_scan(n_coils=4, matrix=matrix, dtype=dtype)
+    spec = Spikes(amplitude_ratio=0.7, n_spikes=5)
+    latents = spec.draw(scan, rng=stream(2))
+    got = spec.add_to_images(images_of(scan.kspace).astype(dtype), latents)
+    assert got.dtype == dtype
+    assert relative_difference(got, images_of(spec.apply(scan, latents).kspace)) < tolerance(dtype)
+
+
 @pytest.mark.parametrize("n_coils", [1, 3, 8])
 def test_the_stripe_of_one_spike_has_p_times_the_signal_in_the_rss_image(n_coils):
     scan = rectangle_scan(n_coils)

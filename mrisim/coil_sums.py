@@ -1,0 +1,98 @@
+"""Sums over the coils of one slice in one pass over memory: compiled for the host, whole-array steps for a GPU."""
+
+import numba
+import numpy as np
+
+from mrisim.fourier import Array, array_module
+
+
+def root_sum_of_squares(images: Array) -> Array:
+    """Return sqrt(sum_c |x_c|^2): (..., coil, rows, columns) -> (..., rows, columns) float32."""
+    if isinstance(images, np.ndarray) and images.dtype.kind == "c":
+        stacks = np.ascontiguousarray(images).reshape(-1, *images.shape[-3:])
+        magnitude = np.empty((len(stacks), *images.shape[-2:]), np.float32)
+        for stack, out in zip(stacks, magnitude, strict=True):
+            _root_sum_of_squares(stack.view(stack.real.dtype), out)
+        return magnitude.reshape(*images.shape[:-3], *images.shape[-2:])
+    xp = array_module(images)
+    return xp.sqrt(xp.sum(xp.square(images.real) + xp.square(images.imag), axis=-3)).astype(np.float32)
+
+
+def energy_of_lines(kspace: np.ndarray) -> np.ndarray:
+    """Return sum |y|^2 of each phase-encode line in double precision: (coil, readout, line) -> (line,)."""
+    energy = np.zeros(kspace.shape[-1])
+    kspace = np.ascontiguousarray(kspace)
+    _line_energy(kspace.view(kspace.real.dtype), energy)
+    return energy
+
+
+def combine(images: np.ndarray, csm: np.ndarray, seen: np.ndarray) -> tuple[np.ndarray, float]:
+    """Fit one image to coil images: x = sum_c conj(S_c) i_c / sum_c |S_c|^2.
+
+    Parameters
+    ----------
+    images, csm : (coil, rows, columns), complex64
+    seen : (rows, columns), bool
+        x is 0 elsewhere.
+
+    Returns
+    -------
+    x : (rows, columns), complex64
+    residual : float
+        sum |i_c - S_c x|^2
+    """
+    image = np.empty(images.shape[1:], np.complex64)
+    image_pairs, csm_pairs = (np.ascontiguousarray(part).view(np.float32) for part in (images, csm))
+    return image, float(_combine(image_pairs, csm_pairs, seen, image.view(np.float32)))
+
+
+@numba.njit(nogil=True, cache=True, fastmath=True)
+def _root_sum_of_squares(images, magnitude):
+    n_coils, (n_rows, n_columns) = images.shape[0], magnitude.shape
+    power = np.empty(n_columns)  # double: the square of 1e-20 is still a number
+    for row in range(n_rows):
+        power[:] = 0
+        for coil in range(n_coils):
+            for i in range(n_columns):
+                real, imaginary = np.float64(images[coil, row, 2 * i]), np.float64(images[coil, row, 2 * i + 1])
+                power[i] += real**2 + imaginary**2
+        for i in range(n_columns):
+            magnitude[row, i] = np.sqrt(power[i])
+
+
+@numba.njit(nogil=True, cache=True)
+def _line_energy(kspace, energy):
+    for coil in range(kspace.shape[0]):
+        for row in range(kspace.shape[1]):
+            for i in range(energy.size):
+                energy[i] += np.float64(kspace[coil, row, 2 * i]) ** 2 + np.float64(kspace[coil, row, 2 * i + 1]) ** 2
+
+
+@numba.njit(nogil=True, cache=True, fastmath={"contract", "reassoc"}, error_model="numpy")
+def _combine(images, csm, seen, image):
+    n_coils, n_rows, width = images.shape
+    n_columns = width // 2
+    power = np.empty(n_columns, np.float32)
+    energy = 0.0
+    for row in range(n_rows):
+        power[:] = 0
+        image[row] = 0
+        for coil in range(n_coils):
+            for i in range(n_columns):
+                s_real, s_imaginary = csm[coil, row, 2 * i], csm[coil, row, 2 * i + 1]
+                real, imaginary = images[coil, row, 2 * i], images[coil, row, 2 * i + 1]
+                power[i] += s_real**2 + s_imaginary**2
+                image[row, 2 * i] += s_real * real + s_imaginary * imaginary
+                image[row, 2 * i + 1] += s_real * imaginary - s_imaginary * real
+        for i in range(n_columns):
+            inverse = np.float32(1) / power[i] if seen[row, i] else np.float32(0)
+            image[row, 2 * i] *= inverse
+            image[row, 2 * i + 1] *= inverse
+        for coil in range(n_coils):
+            for i in range(n_columns):
+                s_real, s_imaginary = csm[coil, row, 2 * i], csm[coil, row, 2 * i + 1]
+                real, imaginary = image[row, 2 * i], image[row, 2 * i + 1]
+                left_real = np.float64(images[coil, row, 2 * i] - (s_real * real - s_imaginary * imaginary))
+                left_imaginary = np.float64(images[coil, row, 2 * i + 1] - (s_real * imaginary + s_imaginary * real))
+                energy += left_real**2 + left_imaginary**2
+    return energy

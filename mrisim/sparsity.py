@@ -1,0 +1,130 @@
+"""Proximal maps of the sparse reconstructions, compiled for the host: soft thresholds, also of wavelet coefficients.
+
+They give what SigPy's own give, in single precision and several times faster. Importing this module imports SigPy.
+"""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+import pywt
+from sigpy.linop import Wavelet
+from sigpy.prox import L1Reg, Prox, UnitaryTransform
+
+from mrisim.fourier import Array, resize_centred
+
+WAVELET = "db4"
+_N_TAPS = 8
+_ANALYSIS, _SYNTHESIS = (
+    np.array(filters, np.float32)
+    for filters in zip(*(pywt.Wavelet(WAVELET).filter_bank[i::2] for i in (0, 1)), strict=True)
+)
+"""(low pass and high pass, tap) of the decomposition and of the reconstruction."""
+
+
+class SoftThreshold(Prox):
+    """Shrink the modulus of every sample by a threshold: `sigpy.prox.L1Reg`."""
+
+    def __init__(self, shape: tuple[int, ...], threshold: float) -> None:
+        self.threshold = threshold
+        self._on_device = L1Reg(shape, np.float32(threshold))
+        super().__init__(shape)
+
+    def _prox(self, alpha: float, input: Array) -> Array:
+        if not isinstance(input, np.ndarray) or input.dtype != np.complex64:
+            return self._on_device(alpha, input)
+        output = np.ascontiguousarray(input).copy()
+        shrink(output, self.threshold * float(alpha))
+        return output
+
+
+class WaveletThreshold(Prox):
+    """Shrink the Daubechies-4 coefficients of an image: `sigpy.prox.UnitaryTransform` of `L1Reg` and `Wavelet`.
+
+    As many levels as the shorter axis allows; zeros beyond the edges; odd axes get a pixel more.
+    """
+
+    def __init__(self, shape: tuple[int, int], threshold: float) -> None:
+        self.threshold = threshold
+        self.even = shape[0] + shape[0] % 2, shape[1] + shape[1] % 2
+        self.n_levels = pywt.dwtn_max_level(self.even, WAVELET)
+        wavelet = Wavelet(shape, wave_name=WAVELET)
+        self._on_device = UnitaryTransform(L1Reg(wavelet.oshape, np.float32(threshold)), wavelet)
+        super().__init__(shape)
+
+    def _prox(self, alpha: float, input: Array) -> Array:
+        if not isinstance(input, np.ndarray) or input.dtype != np.complex64:
+            return self._on_device(alpha, input)
+        threshold = self.threshold * float(alpha)
+        rough, details = resize_centred(input, self.even), []
+        for _ in range(self.n_levels):
+            # along the rows, then (transposed) along the columns; the next level goes on from the transpose
+            size = rough.shape
+            low, high = (np.ascontiguousarray(half.T) for half in analysed(rough))
+            rough, *bands = *analysed(low), *analysed(high)
+            for band in bands:
+                shrink(band, threshold)
+            details.append((size, bands))
+        shrink(rough, threshold)
+        for (n_rows, n_columns), (low_high, high_low, high_high) in reversed(details):
+            low = synthesised(rough, low_high, n_columns)
+            high = synthesised(high_low, high_high, n_columns)
+            rough = synthesised(np.ascontiguousarray(low.T), np.ascontiguousarray(high.T), n_rows)
+        return resize_centred(rough, tuple(input.shape))
+
+
+def analysed(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Split an image (row, column) along its rows into low-pass and high-pass halves, as `pywt.dwt` in mode "zero"."""
+    shape = (image.shape[0] + _N_TAPS - 1) // 2, image.shape[1]
+    low, high = np.empty(shape, np.complex64), np.empty(shape, np.complex64)
+    _analyse(image.view(np.float32), _ANALYSIS, low.view(np.float32), high.view(np.float32))
+    return low, high
+
+
+def synthesised(low: np.ndarray, high: np.ndarray, n_rows: int) -> np.ndarray:
+    """Return the image of which `analysed` made these halves."""
+    image = np.empty((n_rows, low.shape[1]), np.complex64)
+    _synthesise(low.view(np.float32), high.view(np.float32), _SYNTHESIS, image.view(np.float32))
+    return image
+
+
+def shrink(samples: np.ndarray, threshold: float) -> None:
+    """Take the threshold off the modulus of complex64 samples, in place."""
+    _shrink(samples.reshape(-1).view(np.float32), np.float32(threshold))
+
+
+@numba.njit(nogil=True, cache=True, fastmath={"contract"}, error_model="numpy")
+def _shrink(pairs, threshold):
+    for i in range(pairs.size // 2):
+        modulus = np.sqrt(pairs[2 * i] ** 2 + pairs[2 * i + 1] ** 2)
+        factor = max(np.float32(1) - threshold / modulus, np.float32(0)) if modulus > 0 else np.float32(0)
+        pairs[2 * i] *= factor
+        pairs[2 * i + 1] *= factor
+
+
+@numba.njit(nogil=True, cache=True, fastmath={"contract"})
+def _analyse(image, filters, low, high):
+    n_rows, width = image.shape
+    for k in range(low.shape[0]):
+        low[k] = 0
+        high[k] = 0
+        for tap in range(_N_TAPS):
+            row = 2 * k + 1 - tap
+            if 0 <= row < n_rows:
+                a, b = filters[0, tap], filters[1, tap]
+                for i in range(width):
+                    low[k, i] += a * image[row, i]
+                    high[k, i] += b * image[row, i]
+
+
+@numba.njit(nogil=True, cache=True, fastmath={"contract"})
+def _synthesise(low, high, filters, image):
+    n_rows, width = image.shape
+    for row in range(n_rows):
+        image[row] = 0
+        for k in range((row + 1) // 2 - (row % 2), (row + _N_TAPS - 2) // 2 + 1):
+            tap = row + _N_TAPS - 2 - 2 * k
+            if 0 <= tap < _N_TAPS and 0 <= k < low.shape[0]:
+                a, b = filters[0, tap], filters[1, tap]
+                for i in range(width):
+                    image[row, i] += a * low[k, i] + b * high[k, i]

@@ -1,0 +1,46 @@
+"""Compiled sums over coils against plain array formulas, and at the ends of single precision."""
+
+import numpy as np
+import pytest
+
+from mrisim.coil_sums import combine, energy_of_lines, root_sum_of_squares
+from mrisim.testing import relative_difference
+
+
+def random_complex(shape, seed=0, dtype=np.complex64):
+    rng = np.random.default_rng(seed)
+    return (rng.normal(size=shape) + 1j * rng.normal(size=shape)).astype(dtype)
+
+
+@pytest.mark.parametrize("dtype", [np.complex64, np.complex128])
+@pytest.mark.parametrize("shape", [(3, 5, 8), (2, 3, 5, 7), (2, 4, 1, 6, 5)])
+def test_root_sum_of_squares(shape, dtype):
+    images = random_complex(shape, dtype=dtype)
+    got = root_sum_of_squares(images)
+    assert got.dtype == np.float32
+    np.testing.assert_allclose(got, np.sqrt((np.abs(images.astype(complex)) ** 2).sum(axis=-3)), rtol=1e-6)
+    np.testing.assert_array_equal(root_sum_of_squares(images.swapaxes(-1, -2)), got.swapaxes(-1, -2))
+
+
+def test_root_sum_of_squares_of_reals_and_of_tiny_numbers():
+    images = random_complex((3, 4, 5))
+    np.testing.assert_allclose(root_sum_of_squares(images.real), np.sqrt((images.real**2).sum(axis=0)), rtol=1e-6)
+    tiny = root_sum_of_squares(images * np.float32(1e-25))
+    np.testing.assert_allclose(tiny, np.float32(1e-25) * root_sum_of_squares(images), rtol=1e-5)
+
+
+def test_energy_of_lines():
+    kspace = random_complex((3, 6, 7))
+    np.testing.assert_allclose(energy_of_lines(kspace), (np.abs(kspace.astype(complex)) ** 2).sum((0, 1)), rtol=1e-6)
+
+
+def test_combine_is_the_least_squares_fit_and_its_misfit():
+    images, csm = random_complex((4, 6, 9)), random_complex((4, 6, 9), seed=1)
+    seen = np.random.default_rng(2).random((6, 9)) < 0.7
+    image, misfit = combine(images, csm, seen)
+    power = (np.abs(csm) ** 2).sum(axis=0)
+    expected = np.where(seen, (csm.conj() * images).sum(axis=0) / power, 0)
+    assert relative_difference(image, expected) < 1e-6
+    assert misfit == pytest.approx((np.abs(images - csm * expected) ** 2).sum(), rel=1e-5)
+    exact, nothing = combine(csm * image, csm, seen)
+    assert relative_difference(exact, image) < 1e-6 and nothing < 1e-10
