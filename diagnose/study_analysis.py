@@ -44,7 +44,7 @@ Top level::
     descriptive   [{name, text, comparisons: [COMPARISON]}]: name is one of "clean AUROC", "degradation",
                   "retained discrimination", "apart", "protocol: SCALING/TRAIN_SHIFT/RECON",
                   "reference with ADAPTATION"; rows of "apart" have ``measure`` too: "endpoint", or of the first three
-    adaptation_text  "GN beats BN without these is no finding", to stand beside the primary result where the reference
+    adaptation_text  "without these rows, a difference ... is no finding", to stand beside the primary result where the reference
                   was evaluated frozen only; else a sentence that points to the tables
     matched       {text, slope, slope_standard_error, ranges: [{arm, low, high}], comparisons: [COMPARISON + {overlap:
                   bool}]}; only {reason} where it cannot be done
@@ -95,7 +95,7 @@ ANALYSIS = "analysis.json"
 SIGNIFICANT_DIGITS = 7
 SIMULATED_FLAG = "simulation result: the images are simulated, and no score here says how a model does on patients"
 UNKNOWN_FLAG = "it is not known whether the images are simulated"
-NO_FINDING_WITHOUT = "GN beats BN without these is no finding"
+NO_FINDING_WITHOUT = "without these rows, a difference of a norm to BN is no finding"
 CANNOT_TELL = (
     "Seeds stand for the luck of initialisation and batch order; data, split, network and tuning were not drawn anew.",
     "The intervals assume that test patients are a sample of those one asks about; a shifted prevalence changes "
