@@ -44,8 +44,8 @@ Top level::
     descriptive   [{name, text, comparisons: [COMPARISON]}]: name is one of "clean AUROC", "degradation",
                   "retained discrimination", "apart", "protocol: SCALING/TRAIN_SHIFT/RECON",
                   "reference with ADAPTATION"; rows of "apart" have ``measure`` too: "endpoint", or of the first three
-    adaptation_text  "without these rows, a difference ... is no finding", to stand beside the primary result where the reference
-                  was evaluated frozen only; else a sentence that points to the tables
+    adaptation_text  "without these rows, a difference ... is no finding", to stand beside the primary result where the
+                  reference was evaluated frozen only; else a sentence that points to the tables
     matched       {text, slope, slope_standard_error, ranges: [{arm, low, high}], comparisons: [COMPARISON + {overlap:
                   bool}]}; only {reason} where it cannot be done
     dose_response [{arm, kind, level, finding, ...ESTIMATE, retained: ESTIMATE}]; finding may be MEAN; level 0 is clean

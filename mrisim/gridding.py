@@ -87,6 +87,31 @@ def resample(grid: Array, matrix: np.ndarray, offset: np.ndarray, shape: tuple[i
     return resample_array(grid, matrix, offset, shape)
 
 
+def change_of_row(
+    grid: np.ndarray,
+    matrices: np.ndarray,
+    offsets: np.ndarray,
+    still: np.ndarray,
+    row: int,
+    wave: np.ndarray,
+    out: np.ndarray,
+) -> None:
+    """Interpolate one row for many maps at once, less the row of an image, times a factor.
+
+    Parameters
+    ----------
+    grid : complex array
+        As for `resample`, on the host.
+    matrices, offsets : (line, 2, 2) and (line, 2), float64
+        As for `resample`.
+    still : (rows, columns), complex
+    row : int
+    wave, out : (line, columns), complex
+        out = (interpolated - still[row]) * wave
+    """
+    _change_row(grid.view(grid.real.dtype), _TABLE, matrices, offsets, still, row, wave, out)
+
+
 def resample_array(grid: Array, matrix: np.ndarray, offset: np.ndarray, shape: tuple[int, int]) -> Array:
     """Do what `resample` does in whole-array steps, for a GPU."""
     xp = array_module(grid)
@@ -165,40 +190,74 @@ def _weighted_sum(typing_context, grid, first, table, row_entry, row_rest, colum
     return signature, generate
 
 
-@numba.njit(nogil=True, cache=True, fastmath=True, error_model="numpy")
-def _resample(grid, table, matrix, offset, values):
-    n_rows, n_columns = values.shape
+@numba.njit(inline="always")
+def _resample_strip(grid, table, matrix, offset, n_rows, row, begin, n, room, values, line):
+    """Interpolate n columns of one row into values[line]; `room` is that of `_room`."""
+    n_columns = values.shape[1]
+    first, row_entry, column_entry, row_rest, column_rest = room
     border = BORDER[0] + BORDER[1]
     n_grid_rows, n_grid_columns = grid.shape[0] - border, grid.shape[1] // 2 - border
     stride, steps = np.int32(grid.shape[1]), np.float32(STEPS)
-    first, row_entry, column_entry = np.empty(_BLOCK, np.int32), np.empty(_BLOCK, np.int32), np.empty(_BLOCK, np.int32)
-    row_rest, column_rest = np.empty(_BLOCK, np.float32), np.empty(_BLOCK, np.float32)
     turn_rows, turn_columns = 1 / n_grid_rows, 1 / n_grid_columns
+    p = row - n_rows // 2
+    # First all positions, which vectorises; then the sums. In one loop they cost three times as much.
+    for i in range(n):
+        q = begin + i - n_columns // 2
+        source_row = OVERSAMPLING * (matrix[0, 0] * p + matrix[0, 1] * q - offset[0] + n_rows // 2)
+        source_column = OVERSAMPLING * (matrix[1, 0] * p + matrix[1, 1] * q - offset[1] + n_columns // 2)
+        source_row -= n_grid_rows * math.floor(source_row * turn_rows)
+        source_column -= n_grid_columns * math.floor(source_column * turn_columns)
+        sample_row, sample_column = np.int32(source_row), np.int32(source_column)
+        row_step = np.float32(source_row - sample_row) * steps
+        column_step = np.float32(source_column - sample_column) * steps
+        first[i] = sample_row * stride + np.int32(2) * sample_column
+        row_entry[i], column_entry[i] = np.int32(row_step), np.int32(column_step)
+        row_rest[i], column_rest[i] = row_step - np.int32(row_step), column_step - np.int32(column_step)
+    for i in range(n):
+        values[line, begin + i] = _weighted_sum(  # type: ignore[call-arg]
+            grid,
+            np.int64(first[i]),
+            table,
+            np.int64(row_entry[i]),
+            row_rest[i],
+            np.int64(column_entry[i]),
+            column_rest[i],
+        )
+
+
+@numba.njit(inline="always")
+def _room():
+    """Return arrays for the positions of a strip: three of int32, two of float32."""
+    return (
+        np.empty(_BLOCK, np.int32),
+        np.empty(_BLOCK, np.int32),
+        np.empty(_BLOCK, np.int32),
+        np.empty(_BLOCK, np.float32),
+        np.empty(_BLOCK, np.float32),
+    )
+
+
+@numba.njit(nogil=True, cache=True, fastmath=True, error_model="numpy")
+def _resample(grid, table, matrix, offset, values):
+    n_rows, n_columns = values.shape
+    room = _room()
     # Strip by strip: the samples that one row shares with the next are then still in the nearest cache.
     for begin in range(0, n_columns, _BLOCK):
-        n = min(_BLOCK, n_columns - begin)
+        end = min(begin + _BLOCK, n_columns)
         for row in range(n_rows):
-            p = row - n_rows // 2
-            # First all positions, which vectorises; then the sums. In one loop they cost three times as much.
-            for i in range(n):
-                q = begin + i - n_columns // 2
-                source_row = OVERSAMPLING * (matrix[0, 0] * p + matrix[0, 1] * q - offset[0] + n_rows // 2)
-                source_column = OVERSAMPLING * (matrix[1, 0] * p + matrix[1, 1] * q - offset[1] + n_columns // 2)
-                source_row -= n_grid_rows * math.floor(source_row * turn_rows)
-                source_column -= n_grid_columns * math.floor(source_column * turn_columns)
-                sample_row, sample_column = np.int32(source_row), np.int32(source_column)
-                row_step = np.float32(source_row - sample_row) * steps
-                column_step = np.float32(source_column - sample_column) * steps
-                row_entry[i], column_entry[i] = np.int32(row_step), np.int32(column_step)
-                row_rest[i], column_rest[i] = row_step - np.int32(row_step), column_step - np.int32(column_step)
-                first[i] = sample_row * stride + np.int32(2) * sample_column
-            for i in range(n):
-                values[row, begin + i] = _weighted_sum(  # type: ignore[call-arg]
-                    grid,
-                    np.int64(first[i]),
-                    table,
-                    np.int64(row_entry[i]),
-                    row_rest[i],
-                    np.int64(column_entry[i]),
-                    column_rest[i],
-                )
+            _resample_strip(grid, table, matrix, offset, n_rows, row, begin, end - begin, room, values, row)
+
+
+@numba.njit(nogil=True, cache=True, fastmath=True, error_model="numpy")
+def _change_row(grid, table, matrices, offsets, still, row, wave, values):
+    n_lines, n_columns = values.shape
+    room = _room()
+    # Strip by strip: all poses of a strip look at nearly the same samples.
+    for begin in range(0, n_columns, _BLOCK):
+        end = min(begin + _BLOCK, n_columns)
+        for line in range(n_lines):
+            matrix, offset = matrices[line], offsets[line]
+            n = end - begin
+            _resample_strip(grid, table, matrix, offset, still.shape[0], row, begin, n, room, values, line)
+            for i in range(begin, end):
+                values[line, i] = (values[line, i] - still[row, i]) * wave[line, i]

@@ -6,12 +6,13 @@ off the grid, by gridding (relative error below 1e-5).
 """
 
 import math
+from collections.abc import Iterator
 from functools import cached_property
 
 import numpy as np
 
 from mrisim.fourier import Array, array_module, fft_module, in_place
-from mrisim.gridding import OVERSAMPLING, kernel_transform, resample, with_border
+from mrisim.gridding import OVERSAMPLING, change_of_row, kernel_transform, resample, with_border
 
 
 class RigidObject:
@@ -40,15 +41,37 @@ class RigidObject:
         -------
         complex array of the image's shape and dtype; what leaves one side enters at the other (periodic)
         """
-        row_mm, column_mm, rotation_deg = (float(value) for value in pose)
-        row, column = row_mm / self.voxel_mm[0], column_mm / self.voxel_mm[1]
-        if rotation_deg == 0:
-            return self._translated(row, column)
-        cosine, sine = math.cos(math.radians(rotation_deg)), math.sin(math.radians(rotation_deg))
+        if pose[2] == 0:
+            return self._translated(float(pose[0] / self.voxel_mm[0]), float(pose[1] / self.voxel_mm[1]))
+        matrix, offset = self._source(pose)
+        return resample(self._oversampled, matrix, offset, self.image.shape)
+
+    def encoded_changes(self, poses: np.ndarray, waves: np.ndarray) -> Iterator[np.ndarray]:
+        """Yield, row by row, what rotated poses change of the image, times a wave: (pose, phase_encode).
+
+        The same as (at(pose) - image)[row] * wave for each pose, without the moved images in between; on the host.
+
+        Parameters
+        ----------
+        poses : (pose, 3)
+            None without a rotation: a shift alone has its exact way, in `at`.
+        waves : (pose, phase_encode), complex
+        """
+        sources = [self._source(pose) for pose in poses]
+        matrices, offsets = np.stack([matrix for matrix, _ in sources]), np.stack([offset for _, offset in sources])
+        out = np.empty((len(poses), self.image.shape[1]), self.image.dtype)
+        for row in range(self.image.shape[0]):
+            change_of_row(self._oversampled, matrices, offsets, self.image, row, waves, out)
+            yield out
+
+    def _source(self, pose: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the matrix and the offset that map a pixel to where it came from, in pixels from the centre."""
+        row, column = pose[0] / self.voxel_mm[0], pose[1] / self.voxel_mm[1]
+        cosine, sine = math.cos(math.radians(pose[2])), math.sin(math.radians(pose[2]))
         # source = D^-1 R(-angle) D (target - shift), with D = voxel size
         ratio = self.voxel_mm[1] / self.voxel_mm[0]
         matrix = np.array([[cosine, sine * ratio], [-sine / ratio, cosine]])
-        return resample(self._oversampled, matrix, matrix @ (row, column), self.image.shape)
+        return matrix, matrix @ (row, column)
 
     def _translated(self, row: float, column: float) -> Array:
         if row == 0 and column == 0:

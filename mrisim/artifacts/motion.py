@@ -191,10 +191,16 @@ def changed_lines(moving: RigidObject, csm: Array, before: np.ndarray, after: np
     for index in map(int, np.flatnonzero(n_members >= MANY_LINES)):
         members = np.flatnonzero(group == index)
         hybrid[..., xp.asarray(members)] = _phase_encoded(csm * change(index), lines[members])
-    # Lines of one pose after another, so that each pose is made once.
+    few = n_members[group] < MANY_LINES
+    in_rows = few & isinstance(csm, np.ndarray) & ~poses[:, :3].any(axis=1) & (poses[:, 5] != 0)
+    if in_rows.any():
+        waves = _waves(lines[in_rows], csm.shape[-1]).astype(csm.dtype)
+        for row, changes in enumerate(moving.encoded_changes(poses[in_rows, 3:], waves)):
+            hybrid[:, row, in_rows] = csm[:, row] @ changes.T
+    # The rest image by image, lines of one pose after another, so that each pose is made once.
     order = np.argsort(group, kind="stable")
-    order = order[n_members[group[order]] < MANY_LINES]
-    chunk = xp.empty((CHUNK, *csm.shape[1:]), csm.dtype)
+    order = order[(few & ~in_rows)[order]]
+    chunk = xp.empty((min(CHUNK, order.size), *csm.shape[1:]), csm.dtype)
     made, image = -1, None
     for begin in range(0, order.size, CHUNK):
         members = order[begin : begin + CHUNK]
