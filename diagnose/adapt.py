@@ -45,7 +45,7 @@ class Adaptation:
     n_pseudo: float | None = 0.0
     """N: the source's statistics weigh as much as N images; 0 = the batch alone; None = not chosen yet."""
     auto: bool = False
-    """N is chosen for each model on validation data (`diagnose.pseudo_count`)."""
+    """N is chosen for each model on validation data (`diagnose.evaluation.pseudo_count`)."""
 
     @property
     def label(self) -> str:

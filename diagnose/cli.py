@@ -86,16 +86,16 @@ def train(
     as_json: AsJson = False,
 ) -> None:
     """Train one network and report its clean AUROC; an interrupted run is resumed by the same command."""
-    from diagnose.train_spec import make_spec
+    from diagnose.training.spec import make_spec
 
     values: dict[str, Any] = {"norm": norm, "train_shift": train_shift, "seed": seed}
     spec = make_spec(values | ({} if epochs is None else {"epochs": epochs}), settings or [])
     if dry_run and data is None:
         raise_for_missing_cohort(as_json)
-    from diagnose.clean_results import lines_of
+    from diagnose.evaluation.clean_results import lines_of
     from diagnose.run_folder import DataLocation
     from diagnose.train import estimate, fit
-    from diagnose.training_loop import Watch
+    from diagnose.training.loop import Watch
 
     location = DataLocation(data or default_data(), labels, split)
     if dry_run:
@@ -151,7 +151,7 @@ def evaluate(
     as_json: AsJson = False,
 ) -> None:
     """Corrupt the k-space of the test split, reconstruct, predict: AUROC by kind and level, with intervals."""
-    from diagnose.shift_report import result_lines
+    from diagnose.evaluation.shift_report import result_lines
 
     if bool(runs) == bool(predictions):
         raise UsageError("expected run folders, or --predictions CSV; got " + ("both" if runs else "neither"))
@@ -165,7 +165,7 @@ def evaluate(
         from diagnose.evaluate import evaluate as run_evaluation
         from diagnose.run_folder import DataLocation
         from diagnose.slice_images import check_kinds
-        from diagnose.training_loop import Watch
+        from diagnose.training.loop import Watch
 
         request = EvaluationRequest(
             tuple(check_kinds(kind or ["all"])), parse_levels(levels), parse_reconstructions(recon), seed,
@@ -277,7 +277,7 @@ def raise_for_missing_cohort(as_json: bool) -> None:
 
 def n_cores() -> int:
     """Return the number of cores that this process may use: its share, where torchrun started several."""
-    from diagnose.distributed import n_processes_here
+    from diagnose.training.distributed import n_processes_here
     from mrisim.cohort_cache import usable_cores
 
     return max(1, usable_cores() // n_processes_here())
@@ -314,7 +314,7 @@ def _stop_on_sigterm(*, at_once: bool = False) -> Callable[[], bool]:
 
 
 def _print_result(record: dict[str, Any], lines: Iterable[str], as_json: bool) -> None:
-    from diagnose.distributed import is_first_process
+    from diagnose.training.distributed import is_first_process
 
     if not is_first_process():
         return
@@ -326,7 +326,7 @@ def _print_result(record: dict[str, Any], lines: Iterable[str], as_json: bool) -
 
 
 def _log(line: str) -> None:
-    from diagnose.distributed import is_first_process
+    from diagnose.training.distributed import is_first_process
 
     if is_first_process():
         typer.echo(line, err=True)

@@ -51,12 +51,12 @@ def drift(
 ) -> None:
     """Measure how activations drift at each norm layer under each shift, and which frozen statistics it breaks."""
     from diagnose import cli
-    from diagnose.drift import analyse_drift, estimate
-    from diagnose.drift_request import DriftRequest
-    from diagnose.drift_table import drift_lines
+    from diagnose.drift.analyse import analyse_drift, estimate
+    from diagnose.drift.request import DriftRequest
+    from diagnose.drift.table import drift_lines
     from diagnose.run_folder import DataLocation
     from diagnose.slice_images import check_kinds
-    from diagnose.training_loop import Watch
+    from diagnose.training.loop import Watch
 
     if split not in ("test", "val"):
         raise UsageError(f"--split is {split!r}; expected test or val")

@@ -15,8 +15,8 @@ from mrisim.errors import UsageError
 
 if TYPE_CHECKING:
     from diagnose.run_folder import DataLocation
-    from diagnose.study import StudyResult
-    from diagnose.study_spec import StudySpec
+    from diagnose.study.engine import StudyResult
+    from diagnose.study.spec import StudySpec
 
 # Everything heavy is imported inside the commands: --help must answer at once.
 
@@ -72,14 +72,14 @@ def study(
     as_json: AsJson = False,
 ) -> None:
     """Train norms x scalings x seeds, evaluate them under every shift, analyse, report; killed, it goes on."""
-    from diagnose.study_spec import read_study
+    from diagnose.study.spec import read_study
 
     spec = read_study(request, settings or [])
     if request.is_dir() and out is not None:
         raise UsageError(f"--out {out.name} and the folder {request.name}: expected one of them, or a study file")
     folder = request if request.is_dir() else out or Path("studies") / spec.label
     if status:
-        from diagnose.study_state import study_state
+        from diagnose.study.state import study_state
 
         state = study_state(folder, spec)
         _print(state.record, state.lines, as_json)
@@ -97,7 +97,7 @@ def demo(
     as_json: AsJson = False,
 ) -> None:
     """Do all of it once, small: cohort, one network each with bn, gn, ln, six artifacts x five levels, the report."""
-    from diagnose.study_demo import demo_study
+    from diagnose.study.demo import demo_study
 
     spec = demo_study(settings or [])
     started = time.monotonic()
@@ -131,9 +131,9 @@ def _run(
     as_json: bool, cohort_seconds: float | None = None,
 ) -> None:  # fmt: skip
     from diagnose.cli import n_cores
-    from diagnose.study import run_study, study_slices
-    from diagnose.study_cost import check_room, study_cost
-    from diagnose.study_spec import IDENTITY
+    from diagnose.study.cost import check_room, study_cost
+    from diagnose.study.engine import run_study, study_slices
+    from diagnose.study.spec import IDENTITY
 
     n_workers = workers or max(1, n_cores() // spec.n_threads)
     if dry_run or not (folder / IDENTITY).exists():

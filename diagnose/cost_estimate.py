@@ -10,8 +10,8 @@ import numpy as np
 import torch
 
 from diagnose.dataset import SliceTable
-from diagnose.execution import choose_execution
 from diagnose.slice_images import Shift, make_images
+from diagnose.training.execution import choose_execution
 
 BYTES_PER_PIXEL = 4
 

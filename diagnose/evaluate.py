@@ -1,8 +1,8 @@
 """Evaluate trained runs under shifts of the test split: corrupt its multi-coil k-space, reconstruct, predict.
 
-The result is one frozen prediction table; every number is made from it (`diagnose.shift_results`). Corrupted images
-depend on data, kind, level, reconstruction and seed, never on the run: all runs are judged on the same pixels. An
-evaluation that is killed goes on where it was, a shift at a time.
+The result is one frozen prediction table; every number is made from it (`diagnose.evaluation.shift_results`).
+Corrupted images depend on data, kind, level, reconstruction and seed, never on the run: all runs are judged on the
+same pixels. An evaluation that is killed goes on where it was, a shift at a time.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ import torch
 from diagnose.adapt import Adaptation, batch_norms, reestimate_statistics
 from diagnose.cost_estimate import Cost, as_time, image_bytes, seconds_per_image
 from diagnose.dataset import SliceTable
-from diagnose.evaluated_runs import REQUEST, digest, load_models, open_output, record_of_runs, table_of_runs
-from diagnose.evaluation_parts import read_part, write_part
-from diagnose.prediction_table import PredictionBlock, read_table, write_table
-from diagnose.pseudo_count import choose_n_pseudo, recorded_choice, validation_shifts
-from diagnose.released_artifacts import LEVELS, released_table_version
+from diagnose.evaluation.parts import read_part, write_part
+from diagnose.evaluation.prediction_table import PredictionBlock, read_table, write_table
+from diagnose.evaluation.pseudo_count import choose_n_pseudo, recorded_choice, validation_shifts
+from diagnose.evaluation.released_artifacts import LEVELS, released_table_version
+from diagnose.evaluation.runs import REQUEST, digest, load_models, open_output, record_of_runs, table_of_runs
+from diagnose.evaluation.shift_report import write_results
+from diagnose.evaluation.shift_results import ShiftResult, shift_results
 from diagnose.run_folder import DataLocation
-from diagnose.shift_report import write_results
-from diagnose.shift_results import ShiftResult, shift_results
 from diagnose.slice_images import CLEAN, ImageStore, Shift, image_store, split_images
 from diagnose.trained_model import TrainedModel, level_table_version
-from diagnose.training_loop import Watch
+from diagnose.training.loop import Watch
 from mrisim.errors import ConfigError
 
 PREDICTIONS, RESULTS, PARTS, PSEUDO_COUNTS = "predictions.csv.gz", "results.csv", "parts", "pseudo-counts"

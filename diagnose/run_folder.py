@@ -24,8 +24,8 @@ from typing import Any
 import yaml
 
 from diagnose.dataset import SliceTable
-from diagnose.execution import Execution
-from diagnose.train_spec import TrainSpec
+from diagnose.training.execution import Execution
+from diagnose.training.spec import TrainSpec
 from mrisim.errors import ConfigError, DataError
 from mrisim.files import PARTIAL, write_text, written_whole
 

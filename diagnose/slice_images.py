@@ -2,7 +2,7 @@
 
 Clean and corrupted images take the same path, so that level 0 equals clean bit for bit. What is kept is shared by every
 run that asks for the same files, shift, crop and code; training and evaluation read it as a memory map. The
-image-domain kinds of `diagnose.released_artifacts` act on the clean image at the end of that path.
+image-domain kinds of `diagnose.evaluation.released_artifacts` act on the clean image at the end of that path.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from diagnose.dataset import SliceTable
-from diagnose.released_artifacts import (
+from diagnose.evaluation.released_artifacts import (
     ALL_RELEASED,
     LEVELS,
     apply_released,
@@ -296,7 +296,8 @@ def _check_room(folder: Path, n_bytes: int, name: str) -> None:
 def check_kinds(kinds: Sequence[str]) -> list[str]:
     """Return the names of the kinds, aliases resolved.
 
-    ``all`` are the six kinds of the simulator, ``madaan`` the five image-domain ones of `diagnose.released_artifacts`.
+    ``all`` are the six kinds of the simulator, ``madaan`` the five image-domain ones of
+    `diagnose.evaluation.released_artifacts`.
 
     Raises
     ------

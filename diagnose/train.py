@@ -2,7 +2,7 @@
 
 Weighted sampler, AdamW, early stop on the mean AUROC of clean validation, best checkpoint; the corruption of
 `train_shift`, if any, acts on multi-coil k-space, anew in every epoch. Under torchrun several processes train one
-network (`diagnose.distributed`).
+network (`diagnose.training.distributed`).
 """
 
 from __future__ import annotations
@@ -17,13 +17,11 @@ import numpy as np
 import torch
 
 from diagnose.checkpoint import load_model
-from diagnose.clean_results import predict_clean, summarise_clean
 from diagnose.cost_estimate import Cost, as_time, image_bytes, seconds_per_image, slice_counts, training_seconds
 from diagnose.dataset import SliceTable, load_slice_table
-from diagnose.distributed import SMALL_PART, ProcessGroup, process_group
-from diagnose.execution import Execution, choose_execution, deterministic_kernels
+from diagnose.evaluation.clean_results import predict_clean, summarise_clean
+from diagnose.evaluation.prediction_table import write_table
 from diagnose.input_scaling import fit_scaling
-from diagnose.prediction_table import write_table
 from diagnose.run_folder import (
     DONE,
     DataLocation,
@@ -35,9 +33,11 @@ from diagnose.run_folder import (
     write_metrics,
 )  # fmt: skip
 from diagnose.slice_images import ImageStore, Shift, image_store, make_images, split_images
-from diagnose.train_spec import TrainSpec
-from diagnose.training_loop import SHIFTED, Material, Watch, architecture_of, batches_in_epoch, run_epoch
-from diagnose.training_state import new_state
+from diagnose.training.distributed import SMALL_PART, ProcessGroup, process_group
+from diagnose.training.execution import Execution, choose_execution, deterministic_kernels
+from diagnose.training.loop import SHIFTED, Material, Watch, architecture_of, batches_in_epoch, run_epoch
+from diagnose.training.spec import TrainSpec
+from diagnose.training.state import new_state
 from mrisim.errors import ConfigError
 from mrisim.files import write_text
 

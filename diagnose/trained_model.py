@@ -13,13 +13,13 @@ import torch
 
 from diagnose.adapt import Adaptation, batch_norms, predict_adapted
 from diagnose.checkpoint import ModelDescription, load_model
-from diagnose.clean_results import block_of
 from diagnose.dataset import SliceTable
-from diagnose.execution import Execution
-from diagnose.prediction_table import Cell, PredictionBlock
-from diagnose.released_artifacts import LEVELS, released_table_version
+from diagnose.evaluation.clean_results import block_of
+from diagnose.evaluation.prediction_table import Cell, PredictionBlock
+from diagnose.evaluation.released_artifacts import LEVELS, released_table_version
 from diagnose.run_folder import DONE, read_spec, recall_execution
 from diagnose.slice_images import CLEAN, Shift
+from diagnose.training.execution import Execution
 from mrisim.artifacts.base import level_table
 from mrisim.errors import DataError
 

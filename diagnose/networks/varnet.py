@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from diagnose.networks.initialisation import built
 from diagnose.networks.unet import UNet, z_score
 from diagnose.norms import NormLayer, plain_instance_norm
-from diagnose.torch_fourier import centred_fft, centred_ifft, root_sum_of_squares
+from diagnose.reconstruction.torch_fourier import centred_fft, centred_ifft, root_sum_of_squares
 
 SIZES = {"varnet-small": (8, 12), "varnet-large": (12, 18)}
 """Cascades, and width of their U-Nets, of the two sizes of the third paper."""
@@ -133,7 +133,7 @@ class VarNet(nn.Module):
         Returns
         -------
         complex64 Tensor
-            Shape of the k-space; `diagnose.torch_fourier.rss_image` makes its image.
+            Shape of the k-space; `diagnose.reconstruction.torch_fourier.rss_image` makes its image.
 
         Raises
         ------

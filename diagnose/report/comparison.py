@@ -14,17 +14,17 @@ from typing import Any
 
 import numpy as np
 
+from diagnose.analysis.analyse import analyse, is_simulated
+from diagnose.analysis.arms import AnalysisPlan, RunFactors
+from diagnose.analysis.comparisons import DESCRIPTIVE
 from diagnose.evaluate import PREDICTIONS
-from diagnose.inference import ShiftedScores, compare_norms
-from diagnose.metrics import auroc
-from diagnose.prediction_table import PredictionBlock, aligned, read_table
+from diagnose.evaluation.prediction_table import PredictionBlock, aligned, read_table
 from diagnose.report.wording import MINUS, interval, p_value, signed
 from diagnose.run_folder import DONE, read_spec
 from diagnose.slice_images import CLEAN
-from diagnose.study_analysis import analyse, is_simulated
-from diagnose.study_arms import AnalysisPlan, RunFactors
-from diagnose.study_comparisons import DESCRIPTIVE
-from diagnose.study_spec import EVALUATION, RUNS, STUDY, read_study
+from diagnose.statistics.inference import ShiftedScores, compare_norms
+from diagnose.statistics.metrics import auroc
+from diagnose.study.spec import EVALUATION, RUNS, STUDY, read_study
 from mrisim.errors import DataError, UsageError
 
 CLEAN_TEXT = "clean AUROC, mean over the findings that all norms have learnt with a seed; paired by seed"
@@ -39,7 +39,7 @@ class Comparison:
     text: str
     reference: str
     comparisons: list[dict[str, Any]]
-    """COMPARISONs of `diagnose.study_analysis`, but for the ids of arms where only clean runs were compared."""
+    """COMPARISONs of `diagnose.analysis.analyse`, but for the ids of arms where only clean runs were compared."""
     secondary: list[dict[str, Any]]
     """Descriptive tables: name, text, comparisons."""
     notes: list[str]

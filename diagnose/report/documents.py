@@ -6,13 +6,13 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from diagnose.evaluation.shift_results import MEAN
 from diagnose.report import sections_plain, sections_reproduce
 from diagnose.report.checklist import checklist_rows
 from diagnose.report.page import template
 from diagnose.report.pictures import Pictures
 from diagnose.report.study_folder import StudyRecord
 from diagnose.report.wording import verdict, with_interval
-from diagnose.shift_results import MEAN
 
 SCHEMA = 1
 

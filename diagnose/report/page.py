@@ -7,13 +7,13 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template, select_autoescape
 
+from diagnose.analysis.analyse import SIMULATED_FLAG, UNKNOWN_FLAG, is_simulated
 from diagnose.report import sections, sections_cases, sections_decisions, sections_plain, sections_reproduce
 from diagnose.report.arms import Arms
 from diagnose.report.pictures import Pictures
 from diagnose.report.study_folder import StudyRecord
 from diagnose.report.tables import Cell, Table
 from diagnose.report.wording import interval, number, p_value, sentence, signed, stopped, verdict
-from diagnose.study_analysis import SIMULATED_FLAG, UNKNOWN_FLAG, is_simulated
 from mrisim import __version__
 
 TITLES = {

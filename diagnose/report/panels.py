@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
+from diagnose.evaluation.shift_results import MEAN
 from diagnose.report.figures import Axes, Line, line_panel
 from diagnose.report.svg import Style, style_of
 from diagnose.report.tables import Record, by_place
-from diagnose.shift_results import MEAN
 from diagnose.slice_images import CLEAN
 
 Take = Callable[[Record], tuple[float | None, float | None, float | None]]

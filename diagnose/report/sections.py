@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from diagnose.analysis.comparisons import DESCRIPTIVE
 from diagnose.report import tables
 from diagnose.report.arms import FROZEN, Arms, protocol_title
 from diagnose.report.figures import Difference, difference_plot, paired_plot
@@ -16,7 +17,6 @@ from diagnose.report.panels import dose_panels, legend_of
 from diagnose.report.svg import style_of
 from diagnose.report.tables import Cell, Record, Table, comparison_table
 from diagnose.report.wording import adaptation_words, number, sentence, short_adaptation, signed, stopped
-from diagnose.study_comparisons import DESCRIPTIVE
 
 Section = dict[str, Any]
 ADAPTED = "reference with "

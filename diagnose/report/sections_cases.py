@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from diagnose.evaluation.shift_results import MEAN
 from diagnose.report.panels import layer_panels, legend_of
 from diagnose.report.pictures import Pictures
 from diagnose.report.study_folder import StudyRecord
 from diagnose.report.tables import Cell, Record, Table
 from diagnose.report.wording import interval, number, sentence, signed, stopped
-from diagnose.shift_results import MEAN
 from diagnose.slice_images import CLEAN
 
 Section = dict[str, Any]

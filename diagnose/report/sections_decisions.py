@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from diagnose.evaluation.shift_results import MEAN
 from diagnose.report.arms import Arms
 from diagnose.report.panels import balanced_accuracy_of, calibration_error_of, dose_panels, legend_of
 from diagnose.report.sections import labels_of
 from diagnose.report.tables import Cell, Record, Table, by_place
 from diagnose.report.wording import interval, number, sentence
-from diagnose.shift_results import MEAN
 from diagnose.slice_images import CLEAN
 
 Section = dict[str, Any]

@@ -7,12 +7,12 @@ import io
 from collections.abc import Sequence
 from typing import Any
 
+from diagnose.analysis.arms import PUBLISHED_PREFIX
 from diagnose.report.pictures import Sheet
 from diagnose.report.study_folder import StudyRecord
 from diagnose.report.tables import Cell, Table
 from diagnose.report.wording import percent, sentence
 from diagnose.run_folder import SPLIT
-from diagnose.study_arms import PUBLISHED_PREFIX
 
 Section = dict[str, Any]
 DOSES = {
@@ -175,7 +175,7 @@ def corruptions_section(record: StudyRecord, sheet: Sheet | None, no_pictures: s
 
 def _known_kinds() -> dict[str, tuple[str, list[str]]]:
     """Return what each kind does, and what its levels 1 to 5 set; of 8 coils where that matters."""
-    from diagnose.released_artifacts import LEVELS
+    from diagnose.evaluation.released_artifacts import LEVELS
     from mrisim.kinds import describe_kinds
 
     known = {}

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from diagnose.analysis.analyse import ANALYSIS, SCHEMA
 from diagnose.evaluate import PREDICTIONS
-from diagnose.evaluated_runs import REQUEST
+from diagnose.evaluation.runs import REQUEST
 from diagnose.run_folder import DONE, EMBEDDED, LOCATION
-from diagnose.study_analysis import ANALYSIS, SCHEMA
-from diagnose.study_spec import EVALUATION, RUNS, STUDY, StudySpec, read_study
+from diagnose.study.spec import EVALUATION, RUNS, STUDY, StudySpec, read_study
 from mrisim.errors import DataError
 from mrisim.files import sha256_of_file
 

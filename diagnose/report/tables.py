@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from diagnose.metrics import LEARNT_AUROC
+from diagnose.evaluation.shift_results import MEAN
 from diagnose.report.wording import arm_name, interval, number, p_value, percent, signed
-from diagnose.shift_results import MEAN
 from diagnose.slice_images import CLEAN
+from diagnose.statistics.metrics import LEARNT_AUROC
 
 Record = Mapping[str, Any]
 

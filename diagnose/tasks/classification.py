@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from diagnose.metrics import auroc
+from diagnose.statistics.metrics import auroc
 
 
 def loss(logits: Tensor, labels: Tensor) -> Tensor:

@@ -23,14 +23,14 @@ from typing import Any
 
 import numpy as np
 
+from diagnose.analysis.arms import FROZEN, AnalysisPlan, Arm, RunFactors
+from diagnose.analysis.endpoints import study_aurocs
+from diagnose.analysis.scores import study_table
 from diagnose.evaluate import PREDICTIONS
-from diagnose.multireader import norm_difference
-from diagnose.prediction_table import PredictionBlock, read_table
+from diagnose.evaluation.prediction_table import PredictionBlock, read_table
 from diagnose.run_folder import read_spec
-from diagnose.study_arms import FROZEN, AnalysisPlan, Arm, RunFactors
-from diagnose.study_endpoints import study_aurocs
-from diagnose.study_spec import EVALUATION, RUNS, STUDY
-from diagnose.study_table import study_table
+from diagnose.statistics.multireader import norm_difference
+from diagnose.study.spec import EVALUATION, RUNS, STUDY
 from mrisim.errors import DataError, MrisimError, UsageError
 
 N_RUNS, ALPHA = 10, 0.05

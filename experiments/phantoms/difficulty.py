@@ -19,11 +19,11 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from diagnose.bootstrap import bootstrap_auroc_interval
-from diagnose.clustered_auc import Estimate
-from diagnose.prediction_table import PredictionBlock, read_table
+from diagnose.evaluation.prediction_table import PredictionBlock, read_table
 from diagnose.run_folder import read_spec
-from diagnose.stratified_auroc import stratified_auroc
+from diagnose.statistics.bootstrap import bootstrap_auroc_interval
+from diagnose.statistics.clustered_auc import Estimate
+from diagnose.statistics.stratified_auroc import stratified_auroc
 from mrisim.datasets.label_map import head_of, load_label_map
 from mrisim.files import write_text, written_whole
 from mrisim.seeding import stream

@@ -20,8 +20,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from diagnose.dataset import DataRequest, load_slice_table
-from diagnose.metrics import auroc
-from diagnose.stratified_auroc import stratified_auroc
+from diagnose.statistics.metrics import auroc
+from diagnose.statistics.stratified_auroc import stratified_auroc
 from mrisim.datasets.label_map import box_in_array, read_annotations
 from mrisim.files import write_text
 from mrisim.seeding import stream

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from diagnose.cli import main
-from diagnose.study_timing import PhaseTimes
+from diagnose.study.timing import PhaseTimes
 from diagnose.testing import SMALL
 
 SETTINGS = [

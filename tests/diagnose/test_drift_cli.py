@@ -12,7 +12,7 @@ from diagnose.cli import main
 from diagnose.run_folder import DataLocation
 from diagnose.testing import SMALL
 from diagnose.train import fit
-from diagnose.train_spec import TrainSpec
+from diagnose.training.spec import TrainSpec
 
 Command = Callable[..., tuple[int, str, str]]
 

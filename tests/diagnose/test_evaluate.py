@@ -12,16 +12,16 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from diagnose.adapt import parse_adaptation
-from diagnose.bootstrap import bootstrap_auroc_interval
 from diagnose.evaluate import EvaluationRequest, estimate, evaluate, evaluate_predictions, level_table_version
-from diagnose.metrics import operating_point
-from diagnose.prediction_table import Cell, PredictionBlock, read_table, write_table
+from diagnose.evaluation.prediction_table import Cell, PredictionBlock, read_table, write_table
+from diagnose.evaluation.shift_report import result_lines
+from diagnose.evaluation.shift_results import MEAN, ShiftResult, shift_results
 from diagnose.run_folder import DataLocation
-from diagnose.shift_report import result_lines
-from diagnose.shift_results import MEAN, ShiftResult, shift_results
+from diagnose.statistics.bootstrap import bootstrap_auroc_interval
+from diagnose.statistics.metrics import operating_point
 from diagnose.testing import SMALL, write_cohort
 from diagnose.train import fit
-from diagnose.train_spec import TrainSpec
+from diagnose.training.spec import TrainSpec
 from mrisim.errors import ConfigError, DataError
 
 REQUEST = EvaluationRequest(("noise", "motion"), (0, 3, 5), ("rss", "adjoint"))

@@ -9,7 +9,7 @@ import pytest
 from diagnose.dataset import load_slice_table
 from diagnose.run_folder import EMBEDDED, DataLocation, open_run, read_location
 from diagnose.testing import SMALL
-from diagnose.train_spec import TrainSpec
+from diagnose.training.spec import TrainSpec
 from mrisim.cohort_cache import VARIABLE, cached_path
 from mrisim.cohort_protocol import default_spec
 from mrisim.errors import DataError

@@ -16,11 +16,16 @@ from scipy.stats import chisquare
 
 from diagnose.checkpoint import Architecture, load_model
 from diagnose.dataset import DataRequest, load_slice_table
-from diagnose.execution import Execution, channels_last_is_safe, choose_execution, deterministic_kernels
+from diagnose.evaluation.prediction_table import read_table
 from diagnose.norms import NORMS
-from diagnose.prediction_table import read_table
 from diagnose.run_folder import DataLocation, read_spec
-from diagnose.sampling import (
+from diagnose.slice_images import ImageStore, Shift, image_store, make_images, split_images
+from diagnose.tasks.classification import loss
+from diagnose.testing import SMALL, read_rows, write_cohort, write_labels
+from diagnose.train import fit
+from diagnose.training.execution import Execution, channels_last_is_safe, choose_execution, deterministic_kernels
+from diagnose.training.loop import Interrupted, Watch
+from diagnose.training.sampling import (
     draw_train_shift,
     epoch_order,
     epoch_translations,
@@ -28,12 +33,7 @@ from diagnose.sampling import (
     shifted_epoch,
     translate,
 )
-from diagnose.slice_images import ImageStore, Shift, image_store, make_images, split_images
-from diagnose.tasks.classification import loss
-from diagnose.testing import SMALL, read_rows, write_cohort, write_labels
-from diagnose.train import fit
-from diagnose.train_spec import TrainSpec, make_spec
-from diagnose.training_loop import Interrupted, Watch
+from diagnose.training.spec import TrainSpec, make_spec
 from mrisim.errors import ConfigError, DataError
 from mrisim.seeding import stream
 

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from diagnose.drift import DriftRequest, analyse_drift
+from diagnose.analysis.analyse import analyse_study
+from diagnose.drift.analyse import DriftRequest, analyse_drift
 from diagnose.evaluate import evaluate
 from diagnose.report import write_report
 from diagnose.run_folder import DataLocation
-from diagnose.study_analysis import analyse_study
-from diagnose.study_runs import study_runs
-from diagnose.study_spec import make_study
+from diagnose.study.runs import study_runs
+from diagnose.study.spec import make_study
 from diagnose.testing import SMALL, write_cohort
 from diagnose.train import fit
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from diagnose.prediction_table import read_table
+from diagnose.evaluation.prediction_table import read_table
 from diagnose.report.comparison import compare
 from mrisim.errors import DataError, UsageError
 

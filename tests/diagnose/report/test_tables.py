@@ -5,12 +5,12 @@ from dataclasses import replace
 
 import pytest
 
-from diagnose.planted_study import PlantedStudy
+from diagnose.analysis.analyse import analyse
+from diagnose.analysis.arms import AnalysisPlan
+from diagnose.analysis.planted_study import PlantedStudy
 from diagnose.report import tables
 from diagnose.report.arms import Arms
 from diagnose.report.wording import number, signed
-from diagnose.study_analysis import analyse
-from diagnose.study_arms import AnalysisPlan
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,1 @@
+"""Why scores fall: activation statistics by layer, and what swapping the statistics of batch norm gives back."""

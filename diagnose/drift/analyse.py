@@ -1,0 +1,222 @@
+"""Why a shift hurts: how activations drift at each norm layer, and which frozen statistics of batch norm it breaks.
+
+The default split is the test split: the analysis explains the numbers of `diagnose evaluate`, from the same images, and
+nothing is chosen by it. Whoever would choose something by it takes the split val.
+
+Each cell (one run under one shift) is written as soon as it is there: the same request goes on where it was stopped.
+
+Limits
+------
+Statistics are of a drawn subset of slices, the same for all runs and shifts; AUROCs of swaps are of the whole split.
+Drift says what moves, not what it costs: only the swaps are interventions, and only batch norm has statistics to swap.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from diagnose.adapt import batch_norms
+from diagnose.cost_estimate import Cost, as_time, image_bytes, seconds_per_image
+from diagnose.dataset import SliceTable
+from diagnose.drift.cell import DriftCell, Reference, SplitMaterial, drift_rows, swap_rows
+from diagnose.drift.request import DriftRequest, drawn_slices
+from diagnose.drift.statistic_swap import swaps
+from diagnose.drift.table import DRIFT_COLUMNS, SWAP_COLUMNS, by_layer, rounded, write_rows
+from diagnose.evaluation.runs import load_models, open_output, record_of_runs, table_of_runs
+from diagnose.run_folder import DataLocation
+from diagnose.slice_images import CLEAN, Shift, image_store, split_images
+from diagnose.tasks.classification import predict
+from diagnose.trained_model import TrainedModel
+from diagnose.training.loop import Watch
+from mrisim.errors import DataError
+from mrisim.files import write_text
+
+DRIFT, SWAP, SUMMARY, CELLS = "drift.csv", "swap.csv", "drift.json", "cells"
+
+
+@dataclass(frozen=True, eq=False)
+class DriftResult:
+    """Where the tables lie, their rows, and what the user should know."""
+
+    folder: Path
+    drift: list[dict[str, Any]]
+    swap: list[dict[str, Any]]
+    notes: tuple[str, ...]
+
+
+def analyse_drift(
+    runs: Sequence[Path], request: DriftRequest, out: Path | None = None, *, data: DataLocation | None = None,
+    overwrite: bool = False, n_threads: int = 1, watch: Watch | None = None,
+) -> DriftResult:  # fmt: skip
+    """Write ``drift.csv``, ``swap.csv`` (where a run has batch norm) and ``drift.json``.
+
+    Parameters
+    ----------
+    runs : sequence of Path
+        Finished run folders, all trained on the same data.
+    request : DriftRequest
+    out : Path, optional
+        ``drift/<runs>__<hash>`` by default.
+    data, overwrite, n_threads, watch
+        As in `diagnose.evaluate.evaluate`.
+
+    Raises
+    ------
+    DataError
+        If a run is not finished, its data have changed, or runs were trained on different data.
+    ConfigError
+        If `out` holds something else, or a network has no more batch norms than are to be swapped.
+    """
+    watch = watch or Watch()
+    models = load_models(runs)
+    table = table_of_runs(models, data).of_split(request.split)
+    _check_swaps(models, request)
+    record = request.record() | record_of_runs(models) | {"data": table.identity}
+    folder = open_output(out, Path("drift"), record, overwrite)
+    n_threads_before = torch.get_num_threads()
+    torch.set_num_threads(n_threads)
+    try:
+        parts = _make_cells(models, request, table, folder / CELLS, n_threads=n_threads, watch=watch)
+    finally:
+        torch.set_num_threads(n_threads_before)
+    return _finish(folder, record, parts, _notes(models, request, len(table.labels)))
+
+
+def _make_cells(
+    models: list[TrainedModel], request: DriftRequest, table: SliceTable, folder: Path, *, n_threads: int, watch: Watch
+) -> list[dict[str, Any]]:
+    """Return the content of every cell, run by run; those that lie in the folder are read."""
+    store = image_store(models[0].crop, n_threads=n_threads)
+    rows = drawn_slices(len(table.labels), request.n_slices)
+    references: dict[tuple[str, str], Reference] = {}
+    found: dict[tuple[int, int], dict[str, Any]] = {}
+    for number, (shift, gain) in enumerate(request.cells):
+        label = shift.label if gain == 1 else f"gain{gain:g}-{shift.reconstruction}"
+        watch.say(f"{number + 1}/{len(request.cells)} {label}")
+        for place, model in enumerate(models):
+            path = folder / f"{place:03d}-{number:03d}-{label}.json"
+            if not path.exists():
+                material = SplitMaterial(table, split_images(table, shift, store, watch.images), rows, gain)
+                key = (model.name, shift.reconstruction)
+                if key not in references:
+                    clean_shift = Shift(CLEAN, 0, shift.reconstruction, request.seed)
+                    clean = SplitMaterial(table, split_images(table, clean_shift, store, watch.images), rows)
+                    references[key] = Reference.of(model, clean)
+                cell = DriftCell.of(model, request.split, shift, gain)
+                content = {
+                    "drift": drift_rows(cell, model, material, references[key]),
+                    "swap": swap_rows(cell, model, material, references[key], request.n_swapped)
+                    if request.swap
+                    else [],
+                }
+                write_text(path, json.dumps(content) + "\n")
+            found[place, number] = _read_cell(path)
+    return [found[key] for key in sorted(found)]
+
+
+def _read_cell(path: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except ValueError:
+        raise DataError(f"{path.name} is damaged; expected a cell of this analysis: remove it") from None
+
+
+def _finish(folder: Path, record: dict[str, Any], parts: list[dict[str, Any]], notes: tuple[str, ...]) -> DriftResult:
+    drift = [row for part in parts for row in part["drift"]]
+    swap = [row for part in parts for row in part["swap"]]
+    write_rows(folder / DRIFT, DRIFT_COLUMNS, drift)
+    if swap:
+        write_rows(folder / SWAP, SWAP_COLUMNS, swap)
+    summary = {
+        "request": record,
+        "notes": list(notes),
+        "columns": {"drift": DRIFT_COLUMNS, "swap": SWAP_COLUMNS},
+        "drift": by_layer(drift),
+        "swap": [{name: rounded(value) for name, value in row.items()} for row in swap],
+    }
+    write_text(folder / SUMMARY, json.dumps(summary, indent=1) + "\n")
+    return DriftResult(folder, drift, swap, notes)
+
+
+def estimate(
+    runs: Sequence[Path], request: DriftRequest, *, data: DataLocation | None = None, n_threads: int = 1
+) -> Cost:
+    """Return what an analysis would take if no image of it were in the cache yet; nothing is written.
+
+    Raises
+    ------
+    DataError, ConfigError
+        As `analyse_drift`.
+    """
+    models = load_models(runs)
+    table = table_of_runs(models, data).of_split(request.split)
+    _check_swaps(models, request)
+    n_slices, shape = len(table.labels), models[0].description.image_shape
+    n_drawn, n_cells = min(request.n_slices, n_slices), len(request.cells)
+    n_threads_before = torch.get_num_threads()
+    torch.set_num_threads(n_threads)
+    try:
+        seconds = sum(
+            n_cells * _slices_of_a_cell(model, request, n_drawn, n_slices) * _seconds(model) for model in models
+        )
+    finally:
+        torch.set_num_threads(n_threads_before)
+    per_slice = seconds_per_image(table, list(request.shifts), models[0].crop, n_threads)
+    return Cost({
+        "split": f"{request.split}: {len(set(table.patients.tolist()))} patients, {n_slices} slices",
+        "cells": f"{n_cells} (kinds x levels x reconstructions, clean, and the control) of {len(models)} networks",
+        "analysis": f"{as_time(seconds)} on {n_threads} threads",
+        "images": f"at most {as_time(per_slice * n_slices)} on {n_threads} threads, "
+        f"{image_bytes(table, shape, len(request.shifts)) / 1e6:.0f} MB in the cache (those of `evaluate` are reused)",
+        "notes": "; ".join(_notes(models, request, n_slices)),
+    })  # fmt: skip
+
+
+def _slices_of_a_cell(model: TrainedModel, request: DriftRequest, n_drawn: int, n_slices: int) -> int:
+    """Return how many slices pass the network for one cell."""
+    n_layers = len(batch_norms(model.network))
+    if not (request.swap and n_layers):
+        return n_drawn
+    n_swaps = len(swaps(n_layers, request.n_swapped))
+    # Statistics, and the scores of each swap; those of the frozen and of two transplanted ones need no more statistics.
+    return (1 + n_swaps) * n_drawn + (3 + n_swaps) * n_slices
+
+
+def _seconds(model: TrainedModel) -> float:
+    """Measure what a slice costs in the network, in s; the first batch, which sets things up, does not count."""
+    images = np.zeros((16, *model.description.image_shape), np.float32)
+    times = []
+    for _ in range(3):
+        started = time.perf_counter()
+        predict(
+            model.network, images, model.description.scaling.apply, memory_format=model.execution.torch_memory_format
+        )
+        times.append((time.perf_counter() - started) / len(images))
+    return min(times[1:])
+
+
+def _check_swaps(models: list[TrainedModel], request: DriftRequest) -> None:
+    """Refuse before anything is computed what `swaps` would refuse."""
+    for model in models:
+        layers = batch_norms(model.network)
+        if request.swap and layers:
+            swaps(len(layers), request.n_swapped)
+
+
+def _notes(models: list[TrainedModel], request: DriftRequest, n_slices: int) -> tuple[str, ...]:
+    notes = [f"statistics of {min(request.n_slices, n_slices)} of {n_slices} slices of the split {request.split}"]
+    without = [model.name for model in models if not batch_norms(model.network)]
+    if request.swap and without:
+        notes.append(f"{', '.join(without)}: no batch norm, so there are no statistics to swap")
+    no_ops = sorted({model.description.scaling.name for model in models} & {"z-score", "p99"})
+    if no_ops:
+        notes.append(f"gain: no change under {' and '.join(no_ops)}, by construction; a control, not a finding")
+    return tuple(notes)

@@ -1,0 +1,1 @@
+"""Predictions on corrupted data: the frozen table, its parts, and the figures of one evaluation."""

@@ -1,0 +1,1 @@
+"""Three-dimensional segmentation: BraTS files, patches, sliding window, Dice, the trivial baseline."""

@@ -1,0 +1,1 @@
+"""Metrics and their uncertainty: AUROC, calibration, bootstrap, clustered variance, several readers."""

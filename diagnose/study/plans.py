@@ -1,0 +1,132 @@
+"""The parts of a study's request: the tuning grid, the shifts of the test split, the confirmatory comparison."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from diagnose.input_scaling import ScalingName
+from diagnose.statistics.metrics import LEARNT_AUROC
+from mrisim.errors import ConfigError
+
+if TYPE_CHECKING:
+    from diagnose.evaluate import EvaluationRequest
+
+Level = Annotated[int, Field(ge=0, le=5)]
+Seed = Annotated[int, Field(ge=0)]
+
+
+class StudyPart(BaseModel):
+    """Frozen, and nothing in it that is not known."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+
+class TuningPlan(StudyPart):
+    """The same grid for every norm, one seed, chosen by the mean AUROC of clean validation alone."""
+
+    lr: tuple[Annotated[float, Field(gt=0)], ...] = Field(min_length=1)
+    weight_decay: tuple[Annotated[float, Field(ge=0)], ...] = Field(min_length=1)
+    seed: Seed
+    """None of the study's: the run that won the grid was lucky, and may not be judged again."""
+
+
+class EvaluationPlan(StudyPart):
+    """The shifts of the test split."""
+
+    kinds: tuple[str, ...] = ("all",)
+    levels: tuple[Level, ...] = (0, 1, 2, 3, 4, 5)
+    reconstructions: tuple[str, ...] = ("rss",)
+    adaptations: tuple[str, ...] = ("frozen",)
+    """What norm layers do at test time (`diagnose.adapt`); all but `frozen` act on batch norm alone."""
+    seed: Seed = 0
+    """Of the corruptions."""
+    validation_shifts: bool = False
+    """Shift the validation split too, so that the report can show operating points re-tuned on it."""
+
+    @field_validator("kinds")
+    @classmethod
+    def _kinds_exist(cls, kinds: tuple[str, ...]) -> tuple[str, ...]:
+        from diagnose.slice_images import check_kinds
+
+        try:
+            return tuple(check_kinds(kinds))
+        except ConfigError as error:
+            raise ValueError(str(error)) from None
+
+    @field_validator("reconstructions")
+    @classmethod
+    def _reconstructions_exist(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        from mrisim.reconstruct import RECONSTRUCTIONS
+
+        for name in names:
+            if name not in RECONSTRUCTIONS:
+                raise ValueError(f"reconstruction is {name!r}; expected some of {', '.join(RECONSTRUCTIONS)}")
+        return distinct(names, "reconstructions")
+
+    @field_validator("adaptations")
+    @classmethod
+    def _adaptations_exist(cls, texts: tuple[str, ...]) -> tuple[str, ...]:
+        from diagnose.adapt import parse_adaptation
+
+        try:
+            for text in texts:
+                parse_adaptation(text)
+        except ConfigError as error:
+            raise ValueError(str(error)) from None
+        if "frozen" not in texts:
+            raise ValueError(f"adaptations are {list(texts)}; expected frozen among them, which every norm has")
+        return distinct(texts, "adaptations")
+
+    def request(self) -> EvaluationRequest:
+        """Return the plan as `diagnose.evaluate.evaluate` takes it."""
+        from diagnose.adapt import parse_adaptation
+        from diagnose.evaluate import EvaluationRequest
+
+        adaptations = tuple(parse_adaptation(text) for text in self.adaptations)
+        return EvaluationRequest(
+            self.kinds, self.levels, self.reconstructions, self.seed, adaptations, self.validation_shifts
+        )
+
+    @property
+    def n_parts(self) -> int:
+        """Splits under shifts that are predicted: clean validation, and the shifts of test and validation."""
+        request = self.request()
+        return 1 + len(request.shifts) + (len(request.shifts_of_validation) if self.validation_shifts else 0)
+
+
+class InferencePlan(StudyPart):
+    """The confirmatory comparison; what is not in it is descriptive.
+
+    Endpoint: AUROC averaged over the learnt findings, the kinds and the levels, each with equal weight; its difference
+    to the reference norm over paired seeds; Holm's correction over the compared norms and nothing else.
+    """
+
+    endpoint: Literal["mean AUROC over learnt findings, kinds and levels"] = (
+        "mean AUROC over learnt findings, kinds and levels"
+    )
+    reference: str = "bn"
+    compared: tuple[str, ...]
+    """The family of Holm's correction."""
+    correction: Literal["holm"] = "holm"
+    scaling: ScalingName
+    train_shift: str
+    reconstruction: str
+    adaptation: Literal["frozen"] = "frozen"
+    kinds: tuple[str, ...]
+    levels: tuple[Annotated[int, Field(ge=1, le=5)], ...] = Field(min_length=1)
+    learnt_auroc: float = Field(default=LEARNT_AUROC, gt=0.5, lt=1)
+
+
+def distinct(entries: tuple[Any, ...], what: str) -> tuple[Any, ...]:
+    """Return the entries of a list of the request.
+
+    Raises
+    ------
+    ValueError
+        If one is there twice.
+    """
+    if len(set(entries)) < len(entries):
+        raise ValueError(f"{what} are {list(entries)}; expected each one once")
+    return entries

@@ -1,0 +1,112 @@
+"""One piece of a study's work in a process of its own: a training run, or a share of the evaluation.
+
+The request is one JSON object on standard input. The process ends at SIGTERM, its state saved, and by itself when the
+study that started it is gone: a killed study leaves nobody behind who writes into its folder.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from diagnose.run_folder import DataLocation
+from diagnose.training.loop import Interrupted, Watch
+from mrisim.errors import MrisimError
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a worker is to do."""
+
+    name: str
+    action: str
+    """``train`` or ``evaluate``."""
+    location: DataLocation
+    n_threads: int
+    values: dict[str, Any]
+    """train: folder, spec; evaluate: runs, request, out, shard, n_shards."""
+
+    def text(self) -> str:
+        """Return the task as JSON, bound to this process as the study."""
+        places = {name: None if path is None else str(path) for name, path in vars(self.location).items()}
+        return json.dumps(asdict(self) | {"location": places, "study_process": os.getpid()})
+
+
+def train_task(name: str, folder: Path, spec: Any, location: DataLocation, n_threads: int) -> Task:
+    """Return the task of a training run (`diagnose.train.fit`)."""
+    return Task(name, "train", location, n_threads, {"folder": str(folder), "spec": spec.model_dump()})
+
+
+def _train(values: dict[str, Any], location: DataLocation, n_threads: int, watch: Watch) -> None:
+    from diagnose.train import fit
+    from diagnose.training.spec import TrainSpec
+
+    fit(TrainSpec(**values["spec"]), location, Path(values["folder"]), n_threads=n_threads, watch=watch)
+
+
+def _evaluate(values: dict[str, Any], location: DataLocation, n_threads: int, watch: Watch) -> None:
+    from diagnose.evaluate import OpenEvaluation
+    from diagnose.study.plans import EvaluationPlan
+
+    request = EvaluationPlan(**values["request"]).request()
+    runs = [Path(run) for run in values["runs"]]
+    evaluation = OpenEvaluation.begin(runs, request, Path(values["out"]), data=location, n_threads=n_threads)
+    evaluation.make_parts(watch, shard=values["shard"], n_shards=values["n_shards"])
+
+
+def _watch(study_process: int, action: str, say: Callable[[str], None]) -> Watch:
+    """Return a watch that stops at SIGTERM and when the study is gone."""
+    asked: list[int] = []
+    # ctrl-C reaches the whole group; the study then asks each worker to save its state.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def note(number: int, _frame: Any) -> None:
+        asked.append(number)
+        if action == "evaluate":  # a shift is whole or not there: nothing to save
+            raise Interrupted("stopped; the shifts that are done are kept")
+
+    for number in (signal.SIGTERM, signal.SIGUSR1):
+        signal.signal(number, note)
+
+    def stop() -> bool:
+        return bool(asked) or os.getppid() != study_process
+
+    def images(what: str, done: int, total: int) -> None:
+        if stop():
+            raise Interrupted(f"stopped at {done} of {total} {what}; the same command goes on")
+
+    return Watch(say, images, stop)
+
+
+ACTIONS: dict[str, Callable[[dict[str, Any], DataLocation, int, Watch], None]] = {
+    "train": _train,
+    "evaluate": _evaluate,
+}
+
+
+def main() -> None:
+    """Do the task on standard input; a foreseen error is one line on standard error and its exit code."""
+    task = json.load(sys.stdin)
+    place = task["values"].get("folder") or task["values"]["out"]
+
+    def say(text: object) -> None:
+        # Logs hold no path of this machine.
+        print(str(text).replace(place, Path(place).name), file=sys.stderr, flush=True)
+
+    watch = _watch(task["study_process"], task["action"], say)
+    places = {name: Path(path) for name, path in task["location"].items() if path is not None}
+    try:
+        ACTIONS[task["action"]](task["values"], DataLocation(**places), task["n_threads"], watch)
+    except MrisimError as error:
+        say(error)
+        sys.exit(error.exit_code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,100 @@
+"""The state of a training run between two steps: everything that the next step depends on, saved and found again."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from diagnose.training.spec import TrainSpec
+from mrisim.errors import DataError
+from mrisim.files import written_whole
+
+STATE = "last.ckpt"
+
+
+@dataclass
+class TrainingState:
+    """Network, optimiser, schedule and place. Batches are functions of seed and epoch, so no generator is in here."""
+
+    network: nn.Module
+    optimizer: torch.optim.Optimizer
+    scheduler: torch.optim.lr_scheduler.LRScheduler
+    epoch: int = 0
+    n_batches_done: int = 0
+    """Of the epoch that is under way."""
+    loss_sum: float = 0.0
+    """Over its slices so far."""
+    best_auroc: float = -1.0
+    best_epoch: int = -1
+    history: list[dict[str, Any]] = field(default_factory=list)
+
+    def save(self, folder: Path) -> None:
+        """Write the state whole."""
+        content = {
+            "network": self.network.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scheduler": {
+                # The schedule's own functions are code; numbers and texts are all that is kept.
+                name: value
+                for name, value in self.scheduler.state_dict().items()
+                if isinstance(value, int | float | str | bool | list | tuple | type(None))
+            },
+            "epoch": self.epoch,
+            "n_batches_done": self.n_batches_done,
+            "loss_sum": self.loss_sum,
+            "best_auroc": self.best_auroc,
+            "best_epoch": self.best_epoch,
+            "history": self.history,
+        }
+        buffer = io.BytesIO()
+        torch.save(content, buffer)  # to a file, torch turns a full disk into an error without a name
+        with written_whole(folder / STATE) as partial:
+            partial.write_bytes(buffer.getvalue())
+
+    def restore(self, folder: Path) -> bool:
+        """Take up the state of a folder; False if there is none.
+
+        Raises
+        ------
+        DataError
+            If the file is damaged, holds more than tensors and numbers, or is of another network.
+        """
+        file = folder / STATE
+        if not file.is_file():
+            return False
+        try:
+            content = torch.load(io.BytesIO(file.read_bytes()), weights_only=True)
+            self.network.load_state_dict(content["network"])
+            self.optimizer.load_state_dict(content["optimizer"])
+            self.scheduler.load_state_dict(content["scheduler"])
+        except Exception as error:
+            first = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
+            raise DataError(
+                f"{STATE} cannot be taken up ({first}); expected the state of this run, or --overwrite"
+            ) from None
+        self.epoch, self.n_batches_done = content["epoch"], content["n_batches_done"]
+        self.loss_sum, self.history = content["loss_sum"], content["history"]
+        self.best_auroc, self.best_epoch = content["best_auroc"], content["best_epoch"]
+        return True
+
+
+def new_state(network: nn.Module, spec: TrainSpec, n_batches: int) -> TrainingState:
+    """Return the state before the first step: AdamW, and one-cycle or a constant rate."""
+    optimizer = torch.optim.AdamW(network.parameters(), lr=spec.lr, weight_decay=spec.weight_decay)
+    scheduler: torch.optim.lr_scheduler.LRScheduler
+    if spec.schedule == "one-cycle":
+        scheduler = torch.optim.lr_scheduler.OneCycleLR(
+            optimizer, max_lr=spec.lr, total_steps=spec.epochs * n_batches, cycle_momentum=False
+        )
+    else:
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, _constant)
+    return TrainingState(network, optimizer, scheduler)
+
+
+def _constant(_step: int) -> float:
+    return 1.0
