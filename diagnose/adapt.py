@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from diagnose.tasks.classification import predict
+from diagnose.tasks.findings import predict
 from mrisim.errors import ConfigError
 from mrisim.seeding import stream
 

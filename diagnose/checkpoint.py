@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
 import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -31,6 +31,11 @@ class Architecture(BaseModel):
     pooled_size: int
     n_heads: int
 
+    @property
+    def label(self) -> str:
+        """The architecture in words."""
+        return f"{self.network}-{self.depth}, norm {self.norm}, width {self.width}"
+
     def build(self, seed: int = 0) -> PreActResNet:
         """Return the network with freshly initialised weights.
 
@@ -53,30 +58,46 @@ class Architecture(BaseModel):
             raise ConfigError(str(error)) from None
 
 
-class ModelDescription(BaseModel):
-    """The JSON beside the weights."""
+class SavedModel(BaseModel):
+    """The JSON beside the weights; each task adds what its predictions depend on."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     format_version: Literal[1] = 1
+    architecture: Any
+    """Has ``build(seed)`` and ``label``."""
+    seed: int
+    epoch: int
+    """0-based epoch that the weights are from."""
+    weights_sha256: str = ""
+
+
+class ModelDescription(SavedModel):
+    """The JSON beside the weights of a diagnosis network."""
+
     architecture: Architecture
     findings: tuple[str, ...]
     """Meaning of the heads, in order."""
     scaling: InputScaling
     image_shape: tuple[int, int]
-    seed: int
-    epoch: int
-    """0-based epoch that the weights are from."""
     validation_auroc: float
-    weights_sha256: str = ""
 
 
-def save_model(folder: Path, network: torch.nn.Module, description: ModelDescription) -> None:
+Description = TypeVar("Description", bound=SavedModel)
+
+
+def epoch_folder(run: Path, epoch: int) -> Path:
+    """Return where a run that keeps every epoch has the weights of one (0-based)."""
+    return run / "epochs" / f"{epoch + 1:03d}"
+
+
+def save_model(folder: Path, network: torch.nn.Module, description: SavedModel) -> None:
     """Write weights and description, each whole; the description is last, and holds the hash of the weights."""
     from safetensors.torch import save
 
     tensors = {name: tensor.detach().contiguous() for name, tensor in network.state_dict().items()}
     content = save(tensors)
+    folder.mkdir(parents=True, exist_ok=True)
     with written_whole(folder / WEIGHTS) as partial:
         partial.write_bytes(content)
     described = description.model_copy(update={"weights_sha256": hashlib.sha256(content).hexdigest()})
@@ -84,18 +105,25 @@ def save_model(folder: Path, network: torch.nn.Module, description: ModelDescrip
 
 
 def load_model(path: Path) -> tuple[PreActResNet, ModelDescription]:
+    """Read a trained diagnosis network; see `load_network`."""
+    return load_network(path, ModelDescription)
+
+
+def load_network(path: Path, description_type: type[Description]) -> tuple[Any, Description]:
     """Read a trained network.
 
     Parameters
     ----------
     path : Path
         A run folder, or the ``.safetensors`` file in it.
+    description_type : type
+        The task's own description.
 
     Returns
     -------
-    network : PreActResNet
+    network : nn.Module
         In evaluation mode.
-    description : ModelDescription
+    description : SavedModel
 
     Raises
     ------
@@ -111,13 +139,13 @@ def load_model(path: Path) -> tuple[PreActResNet, ModelDescription]:
     if not described.is_file():
         raise DataError(f"{weights.name} has no {DESCRIPTION} beside it; expected the pair that a run writes")
     try:
-        description = ModelDescription.model_validate_json(described.read_text(encoding="utf-8"))
+        description = description_type.model_validate_json(described.read_text(encoding="utf-8"))
     except ValidationError as error:
         first = error.errors()[0]
         raise DataError(f"{DESCRIPTION}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
     network = description.architecture.build()
     tensors = _tensors(content, weights.name)
-    _check_fit(network, tensors, description.architecture)
+    _check_fit(network, tensors, description.architecture.label)
     if hashlib.sha256(content).hexdigest() != description.weights_sha256:
         raise DataError(
             f"{weights.name} is not the file that {DESCRIPTION} describes (another SHA-256); expected the pair"
@@ -146,7 +174,7 @@ def _tensors(content: bytes, name: str) -> dict[str, torch.Tensor]:
         raise DataError(f"{name} is truncated or damaged ({error}); expected the file as it was written") from None
 
 
-def _check_fit(network: torch.nn.Module, tensors: dict[str, torch.Tensor], architecture: Architecture) -> None:
+def _check_fit(network: torch.nn.Module, tensors: dict[str, torch.Tensor], architecture: str) -> None:
     expected = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
     found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     if expected == found:
@@ -154,6 +182,5 @@ def _check_fit(network: torch.nn.Module, tensors: dict[str, torch.Tensor], archi
     name = sorted(set(expected.items()) ^ set(found.items()))[0][0]
     raise DataError(
         f"the weights are of another architecture: {name} is {found.get(name, 'missing')}; expected "
-        f"{expected.get(name, 'no such array')} in {architecture.network}-{architecture.depth}, "
-        f"norm {architecture.norm}, width {architecture.width}"
+        f"{expected.get(name, 'no such array')} in {architecture}"
     )

@@ -92,14 +92,15 @@ def train(
     spec = make_spec(values | ({} if epochs is None else {"epochs": epochs}), settings or [])
     if dry_run and data is None:
         raise_for_missing_cohort(as_json)
-    from diagnose.evaluation.clean_results import lines_of
     from diagnose.run_folder import DataLocation
-    from diagnose.train import estimate, fit
+    from diagnose.train import fit
     from diagnose.training.loop import Watch
+    from diagnose.training.task import task_module
 
+    task = task_module(spec)
     location = DataLocation(data or default_data(), labels, split)
     if dry_run:
-        cost = estimate(spec, location, folder=out, n_threads=threads or n_cores())
+        cost = task.estimate(spec, location, folder=out, n_threads=threads or n_cores())
         _print_result(cost.record, cost.lines, as_json)
         return
     watch = Watch(_log, _image_progress(), _stop_on_sigterm())
@@ -107,7 +108,7 @@ def train(
     if result.was_done:
         _log(f"{result.folder} is a finished run of this request; these are its results")
     _print_result(
-        {"run": str(result.folder), **result.results}, [f"run {result.folder}", *lines_of(result.results)], as_json
+        {"run": str(result.folder), **result.results}, [f"run {result.folder}", *task.lines_of(result.results)], as_json
     )
 
 

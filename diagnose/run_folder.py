@@ -19,15 +19,17 @@ import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from diagnose.dataset import SliceTable
 from diagnose.training.execution import Execution
-from diagnose.training.spec import TrainSpec
+from diagnose.training.spec import LoopSpec, TrainSpec
 from mrisim.errors import ConfigError, DataError
 from mrisim.files import PARTIAL, write_text, written_whole
+
+if TYPE_CHECKING:
+    from diagnose.training.task import TrainingData
 
 DONE, SPLIT, LOCATION = "DONE", "split.csv", "location.json"
 EMBEDDED = "embedded cohort"
@@ -44,12 +46,13 @@ class DataLocation:
     split: Path | None = None
 
 
-def run_name(spec: TrainSpec, data_identity: str) -> str:
-    """Return the default name of a run's folder: ``gn__seed0__1a2b3c4d``."""
-    return f"{spec.norm}__seed{spec.seed}__{spec.identity(data_identity)[:8]}"
+def run_name(spec: LoopSpec, data_identity: str) -> str:
+    """Return the default name of a run's folder: ``gn__seed0__1a2b3c4d``, with the task before it if not diagnosis."""
+    task = "" if spec.task == TrainSpec.task else f"{spec.task}__"
+    return f"{task}{spec.norm}__seed{spec.seed}__{spec.identity(data_identity)[:8]}"
 
 
-def open_run(folder: Path, spec: TrainSpec, table: SliceTable, location: DataLocation, *, overwrite: bool) -> str:
+def open_run(folder: Path, spec: LoopSpec, data: TrainingData, location: DataLocation, *, overwrite: bool) -> str:
     """Make the folder, or find it again.
 
     Returns
@@ -62,7 +65,7 @@ def open_run(folder: Path, spec: TrainSpec, table: SliceTable, location: DataLoc
     ConfigError
         If it holds another run and may not be overwritten, or lies in the data.
     """
-    identity = spec.identity(table.identity)
+    identity = spec.identity(data.identity)
     if folder.resolve().is_relative_to(location.root.resolve()):
         raise ConfigError(f"--out {folder.name} lies in the data folder; expected a place outside of it")
     # A file that was being written at a kill is nobody's.
@@ -78,9 +81,9 @@ def open_run(folder: Path, spec: TrainSpec, table: SliceTable, location: DataLoc
             return "done"
     # First of all: a run that is killed at once must be known again.
     write_text(folder / _IDENTITY, identity + "\n")
-    write_text(folder / "config.yaml", yaml.safe_dump(spec.model_dump(), sort_keys=False))
-    write_text(folder / "data.lock.json", json.dumps(table.lock, indent=1) + "\n")
-    write_text(folder / SPLIT, table.split_csv())
+    write_text(folder / "config.yaml", yaml.safe_dump(_named(spec), sort_keys=False))
+    write_text(folder / "data.lock.json", json.dumps(data.lock, indent=1) + "\n")
+    write_text(folder / SPLIT, data.split_csv())
     state = "resumed" if (folder / _STARTED).exists() else "new"
     write_text(folder / LOCATION, json.dumps(kept_places(folder, location), indent=2) + "\n")
     return state
@@ -107,18 +110,42 @@ def kept_places(folder: Path, location: DataLocation) -> dict[str, str]:
     return {} if named else places
 
 
-def read_spec(folder: Path) -> TrainSpec:
-    """Return the request of a run.
+def _named(spec: LoopSpec) -> dict[str, Any]:
+    """Return the content of config.yaml: the task is named where it is not diagnosis."""
+    return ({} if spec.task == TrainSpec.task else {"task": spec.task}) | spec.model_dump(mode="json")
+
+
+def task_of(folder: Path) -> str:
+    """Return the name of a run's task.
 
     Raises
     ------
     DataError
         If the folder is no run.
     """
+    return str(_config(folder).get("task", TrainSpec.task))
+
+
+def read_spec(folder: Path) -> TrainSpec:
+    """Return the request of a run of diagnosis.
+
+    Raises
+    ------
+    DataError
+        If the folder is no run, or one of another task.
+    """
+    task = task_of(folder)
+    if task != TrainSpec.task:
+        raise DataError(f"{folder.name} is a run of {task}; expected one of {TrainSpec.task}")
+    return TrainSpec.model_validate(_config(folder))
+
+
+def _config(folder: Path) -> dict[str, Any]:
     config = folder / "config.yaml"
     if not config.is_file():
         raise DataError(f"{folder.name} has no config.yaml; expected a run folder of `diagnose train`")
-    return TrainSpec.model_validate(yaml.safe_load(config.read_text(encoding="utf-8")))
+    content: dict[str, Any] = yaml.safe_load(config.read_text(encoding="utf-8"))
+    return content
 
 
 def read_location(folder: Path) -> DataLocation:
@@ -208,21 +235,21 @@ def write_metrics(folder: Path, history: list[dict[str, Any]]) -> None:
     write_text(folder / "metrics.jsonl", "".join(json.dumps(entry) + "\n" for entry in history))
 
 
-def draw_progress(folder: Path, history: list[dict[str, Any]], findings: tuple[str, ...]) -> None:
-    """Draw progress.png: loss and validation AUROC by epoch."""
+def draw_progress(folder: Path, history: list[dict[str, Any]], measure: str) -> None:
+    """Draw progress.png: training loss and clean validation by epoch; ``measure`` names it, as in "AUROC"."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(8, 3.2), layout="constrained")
+    figure, name = Figure(figsize=(8, 3.2), layout="constrained"), f"val_{measure.lower()}"
     FigureCanvasAgg(figure)
     left, right = figure.subplots(1, 2)
     epochs = [entry["epoch"] + 1 for entry in history]
     left.plot(epochs, [entry["train_loss"] for entry in history], color="black")
-    left.set(xlabel="epoch", ylabel="training loss (sum over findings)")
-    for finding in findings:
-        right.plot(epochs, [entry["val_auroc"][finding] for entry in history], label=finding)
-    right.plot(epochs, [entry["val_auroc_mean"] for entry in history], color="black", linewidth=2, label="mean")
-    right.set(xlabel="epoch", ylabel="AUROC, clean validation", ylim=(0.4, 1))
+    left.set(xlabel="epoch", ylabel="training loss")
+    for part in history[0][name]:
+        right.plot(epochs, [entry[name][part] for entry in history], label=part)
+    right.plot(epochs, [entry[f"{name}_mean"] for entry in history], color="black", linewidth=2, label="mean")
+    right.set(xlabel="epoch", ylabel=f"{measure}, clean validation", ylim=(None, 1))
     right.legend(fontsize="small", loc="lower right")
     with written_whole(folder / "progress.png") as partial:
         figure.savefig(partial, format="png", dpi=110)

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from diagnose.tasks.classification import predict
+from diagnose.tasks.findings import predict
 
 ROUNDING = 1e-6
 """A standard deviation below this part of the mean is float32's rounding: the channel is constant."""

@@ -33,7 +33,7 @@ from diagnose.drift.table import DRIFT_COLUMNS, SWAP_COLUMNS, by_layer, rounded,
 from diagnose.evaluation.runs import load_models, open_output, record_of_runs, table_of_runs
 from diagnose.run_folder import DataLocation
 from diagnose.slice_images import CLEAN, Shift, image_store, split_images
-from diagnose.tasks.classification import predict
+from diagnose.tasks.findings import predict
 from diagnose.trained_model import TrainedModel
 from diagnose.training.loop import Watch
 from mrisim.errors import DataError

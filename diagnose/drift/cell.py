@@ -33,7 +33,7 @@ from diagnose.drift.swap_results import swap_results
 from diagnose.drift.table import AFTER, BEFORE, GAIN, RUNNING, quantile_columns
 from diagnose.slice_images import CLEAN, Shift
 from diagnose.statistics.metrics import LEARNT_AUROC, auroc
-from diagnose.tasks.classification import predict, scores
+from diagnose.tasks.findings import predict, scores
 from diagnose.trained_model import TrainedModel
 
 

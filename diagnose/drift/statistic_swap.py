@@ -30,7 +30,7 @@ from diagnose.adapt import (
     restored_statistics,
     running_statistics,
 )  # fmt: skip
-from diagnose.tasks.classification import predict
+from diagnose.tasks.findings import predict
 from mrisim.errors import ConfigError
 
 FROZEN, BOTH, TRANSPLANTED = "frozen", "both", "-transplanted"

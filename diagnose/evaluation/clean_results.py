@@ -14,7 +14,7 @@ from diagnose.slice_images import CLEAN
 from diagnose.statistics.bootstrap import bootstrap_auroc, draw_patient_counts, percentile_interval
 from diagnose.statistics.clustered_auc import Estimate, refusal
 from diagnose.statistics.metrics import LEARNT_AUROC, auroc
-from diagnose.tasks.classification import predict, scores
+from diagnose.tasks.findings import predict, scores
 from diagnose.training.execution import Execution
 from mrisim.seeding import stream
 

@@ -15,7 +15,7 @@ from diagnose.evaluate import EvaluationRequest
 from diagnose.slice_images import Shift, make_images
 from diagnose.study.runs import StudyRun, study_runs, tuning_runs
 from diagnose.study.spec import StudySpec
-from diagnose.training.loop import architecture_of
+from diagnose.tasks.classification import architecture_of
 from diagnose.training.spec import TrainSpec
 from mrisim.errors import DataError
 

@@ -13,8 +13,8 @@ import torch
 
 from diagnose.dataset import SliceTable
 from diagnose.study.spec import RUNS, TUNING_RUNS, StudySpec
+from diagnose.tasks.classification import architecture_of
 from diagnose.training.execution import choose_execution
-from diagnose.training.loop import architecture_of
 from diagnose.training.spec import TrainSpec
 from mrisim.files import write_text
 

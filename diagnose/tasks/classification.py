@@ -2,72 +2,191 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from diagnose.statistics.metrics import auroc
+from diagnose.checkpoint import Architecture, ModelDescription, load_model
+from diagnose.cost_estimate import Cost, as_time, image_bytes, seconds_per_image, slice_counts, training_seconds
+from diagnose.dataset import SliceTable, load_slice_table
+from diagnose.evaluation.clean_results import lines_of, predict_clean, summarise_clean
+from diagnose.evaluation.prediction_table import write_table
+from diagnose.input_scaling import InputScaling, fit_scaling
+from diagnose.run_folder import DataLocation, run_name
+from diagnose.slice_images import ImageStore, Progress, Shift, image_store, make_images, split_images
+from diagnose.tasks.findings import auroc_by_finding, loss, predict
+from diagnose.training.distributed import ProcessGroup
+from diagnose.training.execution import Execution, choose_execution
+from diagnose.training.sampling import epoch_order, epoch_translations, shifted_epoch, translate
+from diagnose.training.spec import TrainSpec
+from diagnose.training.task import BatchLoss, Validated
+from mrisim.errors import ConfigError
+
+SHIFTED = "shifted-epoch.npy"
+
+__all__ = ["Classification", "architecture_of", "estimate", "lines_of", "load_data", "prepare"]
 
 
-def loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """Return the cross-entropy of each head, averaged over images and summed over heads.
+def load_data(spec: TrainSpec, location: DataLocation) -> SliceTable:
+    """Find slices, labels and patients, and check them.
 
-    Parameters
-    ----------
-    logits : Tensor of shape (image, finding, 2)
-        Of absent and present.
-    labels : Tensor of shape (image, finding), int64
-        0 or 1.
+    Raises
+    ------
+    DataError, ConfigError
+        If data, labels or split cannot be used.
     """
-    n_findings = labels.shape[1]
-    return nn.functional.cross_entropy(logits.float().flatten(0, 1), labels.flatten()) * n_findings
+    return load_slice_table(spec.data_request(location.root, location.labels, location.split))
 
 
-def predict(
-    network: nn.Module,
-    images: np.ndarray,
-    scale: Callable[[np.ndarray], np.ndarray],
-    *,
-    batch_size: int = 64,
-    memory_format: torch.memory_format = torch.contiguous_format,
-) -> np.ndarray:
-    """Return the logits of images, in evaluation mode and single precision.
+def prepare(
+    spec: TrainSpec, table: SliceTable, progress: Progress | None, *, n_threads: int, group: ProcessGroup
+) -> Classification:
+    """Make the clean images, or find them in the cache, and fit the input scaling on those of training."""
+    store = image_store(spec.crop, n_threads=n_threads)
+    parts = {split: table.of_split(split) for split in ("train", "val", "test")}
 
-    Parameters
-    ----------
-    network : nn.Module
-        Left in the mode it came in.
-    images : float array (image, rows, columns)
-        Unscaled magnitudes; a memory map is read batch by batch.
-    scale : callable
-        The model's own input scaling.
+    def make_all() -> dict[str, np.ndarray]:
+        return {split: split_images(part, Shift(), store, progress) for split, part in parts.items()}
 
-    Returns
-    -------
-    float32 array (image, finding, 2)
+    group.first(lambda: len(make_all()))  # the others find them made
+    images = make_all()
+    scaling = group.first(lambda: fit_scaling(spec.scaling, images["train"]))
+    return Classification(spec, parts, images, scaling, store)
+
+
+@dataclass(frozen=True, eq=False)
+class Classification:
+    """Diagnosis of slices as a task of the training loop (`diagnose.training.task.Task`)."""
+
+    spec: TrainSpec
+    parts: dict[str, SliceTable]
+    """By split."""
+    images: dict[str, np.ndarray]
+    """Clean, by split: (slice, rows, columns)."""
+    scaling: InputScaling
+    store: ImageStore
+
+    measure = "AUROC"
+    keeps_every_epoch = False
+
+    @property
+    def n_items(self) -> int:
+        """As many as there are training slices."""
+        return len(self.parts["train"].labels)
+
+    def build(self) -> nn.Module:
+        """Return the network, freshly initialised."""
+        return architecture_of(self.spec, self.parts["train"]).build(self.spec.seed)
+
+    def choose_execution(self, network: nn.Module, n_items: int) -> Execution:
+        """Return the fastest formats, measured."""
+        shape = (min(n_items, self.n_items), 1, *self.images["train"].shape[1:])
+        _check_fit(network, shape)
+        return choose_execution(network, shape, precision=self.spec.precision, memory_format=self.spec.memory_format)
+
+    def begin_epoch(self, epoch: int, folder: Path, group: ProcessGroup) -> BatchLoss:
+        """Draw the slices of an epoch and their translations; corrupt them anew where the run trains on a shift."""
+        spec, train = self.spec, self.parts["train"]
+        order = epoch_order(train.labels, seed=spec.seed, epoch=epoch)
+        moves = epoch_translations(len(order), spec.max_shift_px, seed=spec.seed, epoch=epoch)
+        images = self._epoch_images(epoch, order, folder, group)
+
+        def batch_loss(network: nn.Module, places: slice, execution: Execution) -> Tensor:
+            rows = order[places]
+            batch = translate(self.scaling.apply(images[rows]), moves[places])
+            tensor = torch.from_numpy(batch)[:, None].to(memory_format=execution.torch_memory_format)
+            with execution.autocast():
+                logits = network(tensor)
+            return loss(logits, torch.from_numpy(train.labels[rows].astype(np.int64)))
+
+        return batch_loss
+
+    def _epoch_images(self, epoch: int, order: np.ndarray, folder: Path, group: ProcessGroup) -> np.ndarray:
+        """Return the training images of an epoch: the clean ones, or those that its shift makes now."""
+        spec, clean, file = self.spec, self.images["train"], folder / SHIFTED
+        if not spec.train_shift:
+            return clean
+        draw = (spec.train_shift, spec.corruption_seed, epoch)
+
+        def make() -> None:
+            shifted_epoch(file, self.parts["train"], clean, order, self.store, draw=draw)
+
+        group.first(make)
+        return np.load(file, mmap_mode="r", allow_pickle=False)
+
+    def validate(self, network: nn.Module, execution: Execution) -> Validated:
+        """Return the AUROC of each finding on clean validation."""
+        val = self.parts["val"]
+        logits = predict(network, self.images["val"], self.scaling.apply, memory_format=execution.torch_memory_format)
+        areas = auroc_by_finding(logits, val.labels)
+        return Validated(float(areas.mean()), dict(zip(val.findings, areas.tolist(), strict=True)))
+
+    def description(self, epoch: int, value: float) -> ModelDescription:
+        """Return what stands beside the weights."""
+        rows, columns = self.images["train"].shape[1:]
+        return ModelDescription(
+            architecture=architecture_of(self.spec, self.parts["train"]), findings=self.parts["train"].findings,
+            scaling=self.scaling, image_shape=(rows, columns), seed=self.spec.seed, epoch=epoch, validation_auroc=value,
+        )  # fmt: skip
+
+    def finish(self, folder: Path, execution: Execution) -> dict[str, Any]:
+        """Predict clean validation and test; write the prediction table; return AUROC with intervals."""
+        (folder / SHIFTED).unlink(missing_ok=True)
+        trained, description = load_model(folder)
+        images = {split: (self.parts[split], self.images[split]) for split in ("val", "test")}
+        blocks = predict_clean(trained, description, images, run=folder.name, execution=execution)
+        write_table(folder / "predictions.csv.gz", blocks)
+        return summarise_clean(blocks, description)
+
+
+def architecture_of(spec: TrainSpec, table: SliceTable) -> Architecture:
+    """Return the architecture that a request asks for, with a head for each finding of the data."""
+    return Architecture(
+        norm=spec.norm, depth=spec.depth, width=spec.width, stem_stride=spec.stem_stride,
+        pooled_size=spec.pooled_size, n_heads=len(table.findings),
+    )  # fmt: skip
+
+
+def estimate(spec: TrainSpec, location: DataLocation, *, folder: Path | None = None, n_threads: int = 1) -> Cost:
+    """Return what a run would take, from the real data and a measured step; nothing is written.
+
+    Raises
+    ------
+    DataError, ConfigError
+        As `load_data`.
     """
-    was_training = network.training
-    network.eval()
-    batches = []
-    with torch.inference_mode():
-        for start in range(0, len(images), batch_size):
-            batch = torch.from_numpy(scale(images[start : start + batch_size]))[:, None]
-            batches.append(network(batch.to(memory_format=memory_format)).float().numpy())
-    network.train(was_training)
-    return np.concatenate(batches)
+    table = load_data(spec, location)
+    train = table.of_split("train")
+    shape = make_images(train.volumes[0], Shift(), crop=spec.crop, slices=[0]).shape[1:]
+    network = architecture_of(spec, table).build(spec.seed)
+    n_threads_before = torch.get_num_threads()
+    torch.set_num_threads(n_threads)
+    _check_fit(network, (spec.batch, 1, *shape))
+    try:
+        steps = training_seconds(network, (spec.batch, 1, *shape), spec.epochs * len(train.labels))
+    finally:
+        torch.set_num_threads(n_threads_before)
+    clean = seconds_per_image(train, [Shift()], spec.crop, n_threads) * len(table.labels)
+    return Cost({
+        "out": str(folder or Path("runs") / run_name(spec, table.identity)),
+        **slice_counts(table),
+        "findings": ", ".join(table.findings),
+        "parameters": f"{sum(parameter.numel() for parameter in network.parameters()):,}",
+        "clean_images": f"{as_time(clean)}, {image_bytes(table, shape) / 1e6:.0f} MB in the cache (once)",
+        "training": f"about {as_time(steps)} for {spec.epochs} epochs on {n_threads} threads, at most",
+        "notes": "; ".join(table.notes) or "none",
+    })  # fmt: skip
 
 
-def scores(logits: np.ndarray) -> np.ndarray:
-    """Return what images are ranked by: logit of present minus logit of absent, (image, finding).
-
-    It orders as the softmax probability does. The paper ranks by the logit of present alone, which is stored too.
-    """
-    return logits[..., 1] - logits[..., 0]
-
-
-def auroc_by_finding(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Return the AUROC of each finding (finding,) for logits (image, finding, 2) and labels (image, finding)."""
-    ranked = scores(logits)
-    return np.array([auroc(ranked[:, index], labels[:, index]) for index in range(labels.shape[1])])
+def _check_fit(network: nn.Module, batch_shape: tuple[int, ...]) -> None:
+    """Refuse images that the network shrinks to nothing, before a long run finds out."""
+    try:
+        with torch.inference_mode():
+            network.eval()(torch.zeros((1, *batch_shape[1:])))
+    except ValueError as error:
+        rows, columns = batch_shape[2:]
+        raise ConfigError(f"images of {rows} x {columns} do not fit the network: {error}") from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from diagnose.training.spec import TrainSpec
+from diagnose.training.spec import LoopSpec
 from mrisim.errors import DataError
 from mrisim.files import written_whole
 
@@ -28,8 +29,8 @@ class TrainingState:
     n_batches_done: int = 0
     """Of the epoch that is under way."""
     loss_sum: float = 0.0
-    """Over its slices so far."""
-    best_auroc: float = -1.0
+    """Over its items so far."""
+    best_value: float = -math.inf
     best_epoch: int = -1
     history: list[dict[str, Any]] = field(default_factory=list)
 
@@ -47,7 +48,7 @@ class TrainingState:
             "epoch": self.epoch,
             "n_batches_done": self.n_batches_done,
             "loss_sum": self.loss_sum,
-            "best_auroc": self.best_auroc,
+            "best_value": self.best_value,
             "best_epoch": self.best_epoch,
             "history": self.history,
         }
@@ -79,17 +80,18 @@ class TrainingState:
             ) from None
         self.epoch, self.n_batches_done = content["epoch"], content["n_batches_done"]
         self.loss_sum, self.history = content["loss_sum"], content["history"]
-        self.best_auroc, self.best_epoch = content["best_auroc"], content["best_epoch"]
+        self.best_value, self.best_epoch = content["best_value"], content["best_epoch"]
         return True
 
 
-def new_state(network: nn.Module, spec: TrainSpec, n_batches: int) -> TrainingState:
-    """Return the state before the first step: AdamW, and one-cycle or a constant rate."""
+def new_state(network: nn.Module, spec: LoopSpec, n_batches: int) -> TrainingState:
+    """Return the state before the first step: AdamW (Adam where weight_decay is 0), one-cycle or a constant rate."""
     optimizer = torch.optim.AdamW(network.parameters(), lr=spec.lr, weight_decay=spec.weight_decay)
     scheduler: torch.optim.lr_scheduler.LRScheduler
-    if spec.schedule == "one-cycle":
+    if spec.schedule.startswith("one-cycle"):
+        shape: Any = "linear" if spec.schedule == "one-cycle-linear" else "cos"
         scheduler = torch.optim.lr_scheduler.OneCycleLR(
-            optimizer, max_lr=spec.lr, total_steps=spec.epochs * n_batches, cycle_momentum=False
+            optimizer, max_lr=spec.lr, total_steps=spec.epochs * n_batches, cycle_momentum=False, anneal_strategy=shape
         )
     else:
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, _constant)

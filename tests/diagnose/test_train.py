@@ -20,7 +20,7 @@ from diagnose.evaluation.prediction_table import read_table
 from diagnose.norms import NORMS
 from diagnose.run_folder import DataLocation, read_spec
 from diagnose.slice_images import ImageStore, Shift, image_store, make_images, split_images
-from diagnose.tasks.classification import loss
+from diagnose.tasks.findings import loss
 from diagnose.testing import SMALL, read_rows, write_cohort, write_labels
 from diagnose.train import fit
 from diagnose.training.execution import Execution, channels_last_is_safe, choose_execution, deterministic_kernels

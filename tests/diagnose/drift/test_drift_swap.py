@@ -23,7 +23,7 @@ from diagnose.drift.statistic_swap import (
 )  # fmt: skip
 from diagnose.drift.swap_results import SwapResult, swap_results
 from diagnose.evaluation.shift_results import MEAN
-from diagnose.tasks.classification import predict
+from diagnose.tasks.findings import predict
 from mrisim.errors import ConfigError
 
 

@@ -14,7 +14,7 @@ from diagnose.evaluation.parts import read_part, write_part
 from diagnose.evaluation.prediction_table import Cell, PredictionBlock, read_table
 from diagnose.run_folder import DataLocation
 from diagnose.slice_images import Shift, image_store, split_images
-from diagnose.tasks.classification import scores
+from diagnose.tasks.findings import scores
 from diagnose.testing import SMALL
 from diagnose.train import fit
 from diagnose.trained_model import TrainedModel
