@@ -8,12 +8,15 @@ import signal
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from diagnose import cli_drift, cli_report, cli_study
 from mrisim.errors import MrisimError, UsageError
+
+if TYPE_CHECKING:
+    from mrisim.cohort_protocol import CohortSpec
 
 # Everything heavy is imported inside the commands: --help must answer at once.
 
@@ -64,19 +67,28 @@ Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the output
 
 @app.command()
 def train(
-    norm: Annotated[str, typer.Option("--norm", help="bn, gn, ln, in or none.")] = "gn",
+    norm: Annotated[
+        str | None, typer.Option("--norm", help="bn, gn, ln, in or none.  [default: gn]", show_default=False)
+    ] = None,
+    task: Annotated[
+        str, typer.Option("--task", help="classification, segmentation or reconstruction.")
+    ] = "classification",
     data: Data = None,
     labels: Labels = None,
     split: Split = None,
+    train_on: Annotated[
+        list[str] | None,
+        typer.Option("--train-on", help="Reconstruction: a training distribution; several times.", show_default=False),
+    ] = None,
     train_shift: Annotated[
-        str,
+        str | None,
         typer.Option(
             "--train-shift", help="KIND:LEVEL, KIND:random or random: corrupt training k-space.", show_default=False
         ),
-    ] = "",
+    ] = None,
     seed: Annotated[int, typer.Option("--seed", help="Of initialisation and batch order, and of nothing else.")] = 0,
     epochs: Annotated[
-        int | None, typer.Option("--epochs", min=1, help="At most so many.  [default: 30]", show_default=False)
+        int | None, typer.Option("--epochs", min=1, help="At most so many.  [default: the task's]", show_default=False)
     ] = None,
     settings: Settings = None,
     out: Out = None,
@@ -85,31 +97,34 @@ def train(
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
-    """Train one network and report its clean AUROC; an interrupted run is resumed by the same command."""
+    """Train one network and report how well it does; an interrupted run is resumed by the same command."""
     from diagnose.training.spec import make_spec
+    from diagnose.training.task import task_module
 
-    values: dict[str, Any] = {"norm": norm, "train_shift": train_shift, "seed": seed}
-    spec = make_spec(values | ({} if epochs is None else {"epochs": epochs}), settings or [])
+    learnt = task_module(task)
+    given = {"norm": norm, "train_on": train_on, "train_shift": train_shift, "seed": seed, "epochs": epochs}
+    values = {name: value for name, value in given.items() if value is not None}
+    for name in values:
+        if name not in learnt.SPEC.model_fields:
+            raise UsageError(f"--{name.replace('_', '-')} has no meaning for {task}")
+    spec = make_spec(values, settings or [], learnt.SPEC)
     if dry_run and data is None:
-        raise_for_missing_cohort(as_json)
+        raise_for_missing_cohort(as_json, learnt.DEFAULT_DATA)
     from diagnose.run_folder import DataLocation
     from diagnose.train import fit
     from diagnose.training.loop import Watch
-    from diagnose.training.task import task_module
 
-    task = task_module(spec)
-    location = DataLocation(data or default_data(), labels, split)
+    location = DataLocation(data or default_data(learnt.DEFAULT_DATA), labels, split)
     if dry_run:
-        cost = task.estimate(spec, location, folder=out, n_threads=threads or n_cores())
+        cost = learnt.estimate(spec, location, folder=out, n_threads=threads or n_cores())
         _print_result(cost.record, cost.lines, as_json)
         return
     watch = Watch(_log, _image_progress(), _stop_on_sigterm())
     result = fit(spec, location, out, overwrite=overwrite, n_threads=threads or n_cores(), watch=watch)
     if result.was_done:
         _log(f"{result.folder} is a finished run of this request; these are its results")
-    _print_result(
-        {"run": str(result.folder), **result.results}, [f"run {result.folder}", *task.lines_of(result.results)], as_json
-    )
+    lines = [f"run {result.folder}", *learnt.lines_of(result.results)]
+    _print_result({"run": str(result.folder), **result.results}, lines, as_json)
 
 
 @app.command()
@@ -252,20 +267,20 @@ def parse_reconstructions(text: str) -> tuple[str, ...]:
     return names
 
 
-def default_data() -> Path:
-    """Return the embedded cohort, which is made, and announced, on first use."""
+def default_data(spec: CohortSpec | None = None) -> Path:
+    """Return an embedded cohort, the knees if none is named; it is made, and announced, on first use."""
     from mrisim.cohort_cache import default_cohort
 
-    return default_cohort(_count_progress("patients"), announce=_log)
+    return default_cohort(_count_progress("patients"), announce=_log, spec=spec)
 
 
-def raise_for_missing_cohort(as_json: bool) -> None:
+def raise_for_missing_cohort(as_json: bool, spec: CohortSpec | None = None) -> None:
     """End a dry run that would first have to make the cohort: say what that costs, and make nothing."""
     from mrisim.cohort import is_complete
     from mrisim.cohort_cache import cached_path, cost_line
     from mrisim.cohort_protocol import default_spec
 
-    spec = default_spec()
+    spec = spec or default_spec()
     if not is_complete(cached_path(spec)):
         line = cost_line(spec, n_cores(), "the cache folder")
         _print_result(

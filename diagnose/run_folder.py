@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 
 DONE, SPLIT, LOCATION = "DONE", "split.csv", "location.json"
 EMBEDDED = "embedded cohort"
-"""What stands for the location of the default cohort, which lies in the cache of whoever uses it."""
+"""What stands for the location of the default cohort, which lies in the cache of whoever uses it; the name of another
+embedded cohort follows it."""
 _IDENTITY, _STARTED = "identity.txt", "last.ckpt"
 
 
@@ -94,11 +95,12 @@ def kept_places(folder: Path, location: DataLocation) -> dict[str, str]:
 
     Nothing is kept where the relative path would name the user (its way leads down through a home folder).
     """
-    from mrisim.cohort_cache import cached_path
+    from mrisim.cohort_cache import cache_folder, cached_path
     from mrisim.cohort_protocol import default_spec
 
-    if location == DataLocation(location.root) and location.root.resolve() == cached_path(default_spec()).resolve():
-        return {"root": EMBEDDED}
+    root = location.root.resolve()
+    if location == DataLocation(location.root) and root.parent == cache_folder().resolve():
+        return {"root": EMBEDDED if root.name == cached_path(default_spec()).name else f"{EMBEDDED} {root.name}"}
     places = {}
     for name, path in vars(location).items():
         if path is not None:
@@ -157,15 +159,16 @@ def read_location(folder: Path) -> DataLocation:
         If that is not known, or nothing lies there.
     """
     from mrisim.cohort import is_complete
-    from mrisim.cohort_cache import cached_path
+    from mrisim.cohort_cache import cache_folder, cached_path
     from mrisim.cohort_protocol import default_spec
 
     file = folder / LOCATION
     places = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
     if not places:
         raise DataError(f"{folder.name} does not say where its data are; expected --data DIR")
-    if places == {"root": EMBEDDED}:
-        cohort = cached_path(default_spec())
+    if places.get("root", "").startswith(EMBEDDED):
+        name = places["root"].removeprefix(EMBEDDED).strip()
+        cohort = cache_folder() / name if name else cached_path(default_spec())
         if not is_complete(cohort):
             raise DataError(
                 f"{folder.name} was trained on the {EMBEDDED}, which is not in the cache; expected it there "

@@ -78,7 +78,7 @@ def fit(
         watch = watch or Watch()
         if not group.is_first:
             watch = Watch(stop=watch.stop)
-        module = task_module(spec)
+        module = task_module(spec.task)
         data = group.first(lambda: module.load_data(spec, location))
         folder = folder or Path("runs") / run_name(spec, data.identity)
         begun = group.first(partial(_begin, folder, spec, data, location, overwrite, group.n_processes))

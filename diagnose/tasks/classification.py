@@ -24,11 +24,14 @@ from diagnose.training.execution import Execution, choose_execution
 from diagnose.training.sampling import epoch_order, epoch_translations, shifted_epoch, translate
 from diagnose.training.spec import TrainSpec
 from diagnose.training.task import BatchLoss, Validated
+from mrisim.cohort_protocol import default_spec
 from mrisim.errors import ConfigError
 
+SPEC = TrainSpec
+DEFAULT_DATA = default_spec()
 SHIFTED = "shifted-epoch.npy"
 
-__all__ = ["Classification", "architecture_of", "estimate", "lines_of", "load_data", "prepare"]
+__all__ = ["DEFAULT_DATA", "SPEC", "Classification", "architecture_of", "estimate", "lines_of", "load_data", "prepare"]
 
 
 def load_data(spec: TrainSpec, location: DataLocation) -> SliceTable:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from diagnose.checkpoint import SavedModel
 from diagnose.training.distributed import ProcessGroup
 from diagnose.training.execution import Execution
-from diagnose.training.spec import LoopSpec
+from mrisim.errors import UsageError
 
 BatchLoss = Callable[[nn.Module, slice, Execution], Tensor]
 """The mean loss over a run of places in an epoch's order, in training formats; with a gradient."""
@@ -83,6 +83,20 @@ class Task(Protocol):
         """Predict with the best weights, write what a finished run holds, return the content of results.json."""
 
 
-def task_module(spec: LoopSpec) -> Any:
-    """Return the module of a request's task: it has ``load_data``, ``prepare``, ``estimate`` and ``lines_of``."""
-    return import_module(f"diagnose.tasks.{spec.task}")
+TASKS = ("classification",)
+
+
+def task_module(name: str) -> Any:
+    """Return the module of a task, `TASKS` names them.
+
+    Each has ``SPEC`` (the type of its request), ``DEFAULT_DATA`` (the embedded cohort it trains on, a `CohortSpec`),
+    ``load_data``, ``prepare``, ``estimate`` and ``lines_of``, called as those of `diagnose.tasks.classification`.
+
+    Raises
+    ------
+    UsageError
+        If there is no such task.
+    """
+    if name not in TASKS:
+        raise UsageError(f"task is {name!r}; expected one of {', '.join(TASKS)}")
+    return import_module(f"diagnose.tasks.{name}")
