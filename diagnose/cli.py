@@ -356,9 +356,10 @@ def main() -> None:
         if str(error):  # else another process has said it
             typer.echo(f"diagnose: {error}", err=True)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        typer.echo("diagnose: stopped by ctrl-C; the same command resumes", err=True)
-        sys.exit(CTRL_C)
+    except SystemExit as end:
+        if end.code == CTRL_C:  # what Typer makes of a KeyboardInterrupt, without a word
+            typer.echo("diagnose: stopped by ctrl-C; the same command resumes", err=True)
+        raise
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 # Everything heavy is imported inside the commands: --help must answer at once.
 
-RUNS_FAILED, INTERRUPTED, CTRL_C = 5, 6, 130
+RUNS_FAILED, INTERRUPTED = 5, 6
 
 Data = Annotated[
     Path | None,
@@ -144,13 +144,9 @@ def _run(
         _log(*cost.lines)
         check_room(cost, folder)
     _stop_on_signal()
-    try:
-        result = run_study(
-            spec, location, folder, n_workers=n_workers, overwrite=overwrite, say=_log, cohort_seconds=cohort_seconds
-        )
-    except KeyboardInterrupt:
-        _log("stopped by ctrl-C; the runs have saved their state, and the same command goes on")
-        raise typer.Exit(CTRL_C) from None
+    result = run_study(
+        spec, location, folder, n_workers=n_workers, overwrite=overwrite, say=_log, cohort_seconds=cohort_seconds
+    )
     _print(_record(spec, result), _lines(spec, result), as_json)
     if result.failures:
         raise typer.Exit(RUNS_FAILED)

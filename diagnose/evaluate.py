@@ -20,7 +20,7 @@ import torch
 from diagnose.adapt import Adaptation, batch_norms, reestimate_statistics
 from diagnose.cost_estimate import Cost, as_time, image_bytes, seconds_per_image
 from diagnose.dataset import SliceTable
-from diagnose.evaluation.parts import read_part, write_part
+from diagnose.evaluation.parts import has_part, read_part, write_part
 from diagnose.evaluation.prediction_table import PredictionBlock, read_table, write_table
 from diagnose.evaluation.pseudo_count import choose_n_pseudo, recorded_choice, validation_shifts
 from diagnose.evaluation.released_artifacts import LEVELS, released_table_version
@@ -28,7 +28,7 @@ from diagnose.evaluation.runs import REQUEST, digest, load_models, open_output, 
 from diagnose.evaluation.shift_report import write_results
 from diagnose.evaluation.shift_results import ShiftResult, shift_results
 from diagnose.run_folder import DataLocation
-from diagnose.slice_images import CLEAN, ImageStore, Shift, image_store, split_images
+from diagnose.slice_images import CLEAN, ImageStore, Shift, image_store, simulator_hash, split_images
 from diagnose.trained_model import TrainedModel, level_table_version
 from diagnose.training.loop import Watch
 from mrisim.errors import ConfigError
@@ -140,7 +140,7 @@ class OpenEvaluation:
     """The table of each split, by its name."""
     store: ImageStore
     key: str
-    """Hash of all that the predictions depend on: models, request, data."""
+    """Hash of all that the predictions depend on: models, request, data, and the simulator's own code."""
 
     @classmethod
     def begin(
@@ -156,7 +156,7 @@ class OpenEvaluation:
         folder = open_output(out, Path("evaluations"), record, overwrite)
         splits = {split: table.of_split(split) for split in ("train", "val", "test")}
         store = image_store(models[0].crop, n_threads=n_threads)
-        return cls(models, request, folder, splits, store, digest([record, table.identity]))
+        return cls(models, request, folder, splits, store, digest([record, table.identity, simulator_hash()]))
 
     @property
     def parts(self) -> tuple[tuple[Path, str, Shift], ...]:
@@ -170,7 +170,7 @@ class OpenEvaluation:
         )
 
     def make_parts(self, watch: Watch, *, shard: int = 0, n_shards: int = 1) -> None:
-        """Make the parts that are not there; a shard of all, where several processes share the work."""
+        """Make the parts that are not there, or of older code; a shard of all, where processes share the work."""
         n_threads_before = torch.get_num_threads()
         torch.set_num_threads(self.store.n_threads)
         try:
@@ -180,7 +180,7 @@ class OpenEvaluation:
             predictors = [self._predictors(model, watch) for model in self.models]
             train_images = split_images(self.splits["train"], Shift(), self.store)
             for number, (path, split, shift) in enumerate(self.parts):
-                if number % n_shards != shard or path.exists():
+                if number % n_shards != shard or has_part(path, self.key):
                     continue
                 watch.say(f"{number + 1}/{len(self.parts)} {split} {shift.label}")
                 table = self.splits[split]

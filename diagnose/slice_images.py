@@ -254,7 +254,7 @@ def _key(table: SliceTable, crop: int | None) -> str:
     files = [(volume.file, *_size_and_time(volume.path)) for volume in table.volumes]
     # The root is in the key because two cohorts may have files of equal name, size and time; only its hash is kept.
     root = str(table.volumes[0].path.resolve()).removesuffix(table.volumes[0].file)
-    return hashlib.sha256(json.dumps([root, files, crop, _code_hash()]).encode()).hexdigest()[:20]
+    return hashlib.sha256(json.dumps([root, files, crop, simulator_hash()]).encode()).hexdigest()[:20]
 
 
 def _size_and_time(path: Path) -> tuple[int, int]:
@@ -275,8 +275,8 @@ def _spec_hash(shift: Shift, store: ImageStore) -> str:
 
 
 @cache
-def _code_hash() -> str:
-    """Hash the simulator's sources: images that outlive a correction of the physics would be silently wrong."""
+def simulator_hash() -> str:
+    """Return a hash of the simulator's sources: what outlives a correction of the physics would be silently wrong."""
     import mrisim
 
     root = Path(next(iter(mrisim.__path__)))

@@ -382,9 +382,10 @@ def main() -> None:
     except MrisimError as error:
         typer.echo(f"mrisim: {error}", err=True)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        typer.echo("mrisim: stopped by ctrl-C; the same command resumes", err=True)
-        sys.exit(CTRL_C)
+    except SystemExit as end:
+        if end.code == CTRL_C:  # what Typer makes of a KeyboardInterrupt, without a word
+            typer.echo("mrisim: stopped by ctrl-C; the same command resumes", err=True)
+        raise
 
 
 if __name__ == "__main__":

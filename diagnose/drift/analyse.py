@@ -32,7 +32,7 @@ from diagnose.drift.statistic_swap import swaps
 from diagnose.drift.table import DRIFT_COLUMNS, SWAP_COLUMNS, by_layer, rounded, write_rows
 from diagnose.evaluation.runs import load_models, open_output, record_of_runs, table_of_runs
 from diagnose.run_folder import DataLocation
-from diagnose.slice_images import CLEAN, Shift, image_store, split_images
+from diagnose.slice_images import CLEAN, Shift, image_store, simulator_hash, split_images
 from diagnose.tasks.findings import predict
 from diagnose.trained_model import TrainedModel
 from diagnose.training.loop import Watch
@@ -103,7 +103,10 @@ def _make_cells(
         watch.say(f"{number + 1}/{len(request.cells)} {label}")
         for place, model in enumerate(models):
             path = folder / f"{place:03d}-{number:03d}-{label}.json"
-            if not path.exists():
+            found_before = _read_cell(path) if path.exists() else {}
+            if found_before.get("simulator") == simulator_hash():
+                found[place, number] = found_before
+            else:
                 material = SplitMaterial(table, split_images(table, shift, store, watch.images), rows, gain)
                 key = (model.name, shift.reconstruction)
                 if key not in references:
@@ -112,13 +115,14 @@ def _make_cells(
                     references[key] = Reference.of(model, clean)
                 cell = DriftCell.of(model, request.split, shift, gain)
                 content = {
+                    "simulator": simulator_hash(),
                     "drift": drift_rows(cell, model, material, references[key]),
                     "swap": swap_rows(cell, model, material, references[key], request.n_swapped)
                     if request.swap
                     else [],
                 }
                 write_text(path, json.dumps(content) + "\n")
-            found[place, number] = _read_cell(path)
+                found[place, number] = _read_cell(path)
     return [found[key] for key in sorted(found)]
 
 

@@ -10,6 +10,7 @@ import io
 import json
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -44,6 +45,19 @@ def write_part(path: Path, blocks: list[PredictionBlock], key: str) -> None:
         partial.write_bytes(buffer.getvalue())
 
 
+def has_part(path: Path, key: str) -> bool:
+    """Return whether a part lies there that need not be made; one of other code or another request must.
+
+    A damaged one counts as there: `read_part` says so, and it is not replaced without a word.
+    """
+    if not path.exists():
+        return False
+    try:
+        return bool(_content(path)["key"] == key)
+    except DataError:
+        return True
+
+
 def read_part(path: Path, table: SliceTable, key: str) -> list[PredictionBlock]:
     """Return the blocks of a part, bit for bit as they were written.
 
@@ -59,12 +73,8 @@ def read_part(path: Path, table: SliceTable, key: str) -> list[PredictionBlock]:
     DataError
         If the part is damaged, or of another request or other data.
     """
-    try:
-        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as content:
-            described = json.loads(str(content["described"]))
-            scores, logits = content["scores"], content["logits_present"]
-    except Exception as error:
-        raise DataError(f"{path.name} cannot be read ({type(error).__name__}); expected a part: remove it") from None
+    described = _content(path)
+    scores, logits = described["scores"], described["logits_present"]
     shape = (len(described["cells"]), *table.labels.shape)
     if described["key"] != key or scores.shape != shape or logits.shape != shape:
         raise DataError(f"{path.name} is of another evaluation; expected a part of this one: remove it")
@@ -73,3 +83,13 @@ def read_part(path: Path, table: SliceTable, key: str) -> list[PredictionBlock]:
         PredictionBlock(Cell(**cell), items, patients, table.findings, scores[index], table.labels, logits[index])
         for index, cell in enumerate(described["cells"])
     ]
+
+
+def _content(path: Path) -> dict[str, Any]:
+    """Return the whole content of a part."""
+    try:
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as content:
+            described: dict[str, Any] = json.loads(str(content["described"]))
+            return described | {name: content[name] for name in ("scores", "logits_present")}
+    except Exception as error:
+        raise DataError(f"{path.name} cannot be read ({type(error).__name__}); expected a part: remove it") from None

@@ -18,6 +18,8 @@ from diagnose.study.worker import Task
 
 POLL_S = 0.1
 LOGS = "logs"
+WAITING = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "10000"}
+"""How threads wait for each other, as `diagnose.cli` sets it and says why; what the user has set wins."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,7 @@ def _start(task: Task, study: Path, lock: int | None) -> subprocess.Popen[str]:
     log = study / LOGS / f"{task.name}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), str(task.n_threads))
-    environment = {**os.environ, **threads, "NUMBA_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
+    environment = {**WAITING, **os.environ, **threads, "NUMBA_NUM_THREADS": "1"}
     with log.open("a") as stream:
         process = subprocess.Popen(
             [sys.executable, "-m", "diagnose.study.worker"], stdin=subprocess.PIPE, stdout=stream, stderr=stream,

@@ -117,6 +117,8 @@ def test_norms_are_listed(tmp_path: Path):
         (["train", "--data", "nowhere"], 4, "nowhere is not a folder"),
         (["train", "--train-shift", "noise"], 3, "expected KIND:LEVEL"),
         (["train", "--epochs", "many"], 2, "--epochs"),
+        (["train", "--task", "regression"], 2, "task is 'regression'; expected one of classification"),
+        (["train", "--train-on", "knee"], 2, "--train-on has no meaning for classification"),
         (["evaluate"], 2, "expected run folders, or --predictions CSV; got neither"),
         (["evaluate", "nowhere"], 4, "nowhere holds no model.safetensors"),
         (["evaluate", "--predictions", "none.csv"], 4, "none.csv does not exist"),
@@ -154,3 +156,15 @@ def test_help_answers_at_once_and_imports_nothing_heavy(tmp_path: Path):
     ).stdout
     assert not {"torch", "numpy", "sigpy", "scipy", "h5py"} & set(loaded.split())
     assert min(seconds) < 1.0  # 0.5 s on an idle machine; tests share theirs
+
+
+def test_ctrl_c_is_one_line_and_130(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    def interrupted(_width: int):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("diagnose.norms.describe_norms", interrupted)
+    monkeypatch.setattr(sys, "argv", ["diagnose", "norms"])
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == 130
+    assert capsys.readouterr().err == "diagnose: stopped by ctrl-C; the same command resumes\n"

@@ -20,6 +20,7 @@ import pytest
 
 from mrisim import formats
 from mrisim.artifacts import KINDS
+from mrisim.cli import main
 from mrisim.phantoms.default import default_scan
 
 
@@ -386,3 +387,15 @@ def test_a_file_without_kspace_and_one_with_nothing_but_zeros(mrisim, tmp_path: 
         assert result.code == 4
         assert said in result.err
         assert not (tmp_path / f"o-{path.stem}").exists()
+
+
+def test_ctrl_c_is_one_line_and_130(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("mrisim.kinds.describe_kinds", interrupted)
+    monkeypatch.setattr(sys, "argv", ["mrisim", "kinds"])
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == 130
+    assert capsys.readouterr().err == "mrisim: stopped by ctrl-C; the same command resumes\n"

@@ -161,6 +161,10 @@ def test_a_stopped_analysis_goes_on_and_ends_in_the_same_bytes(
     assert [cell.stat().st_mtime_ns for cell in cells] == times, "what was there is kept"
     for name in ("drift.csv", "swap.csv", "drift.json", "request.json"):
         assert (tmp_path / "out" / name).read_bytes() == (analysed.folder / name).read_bytes()
+    older = json.loads(cells[5].read_text()) | {"simulator": "before a correction", "drift": []}
+    cells[5].write_text(json.dumps(older))
+    analyse_drift(chosen, REQUEST, tmp_path / "out")
+    assert cells[5].read_bytes() == (analysed.folder / "cells" / cells[5].name).read_bytes(), "of other code: made anew"
     cells[0].write_text("{")
     with pytest.raises(DataError, match=r"000-000-clean-rss\.json is damaged"):
         analyse_drift(chosen, REQUEST, tmp_path / "out")

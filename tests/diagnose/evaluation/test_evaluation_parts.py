@@ -70,6 +70,24 @@ def test_stopped_and_taken_up_is_the_same_and_no_shift_is_made_twice(runs: list[
     assert not (out / PARTS).exists() and is_evaluated(runs, REQUEST, out)
 
 
+def test_a_part_of_other_simulator_code_is_made_anew(
+    runs: list[Path], whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    evaluation = OpenEvaluation.begin(runs, REQUEST, tmp_path / "out")
+    evaluation.make_parts(Watch())
+    first = evaluation.parts[0][0]
+    monkeypatch.setattr("diagnose.evaluate.simulator_hash", lambda: "before a correction")
+    older = OpenEvaluation.begin(runs, REQUEST, tmp_path / "out")
+    with pytest.raises(DataError, match="is of another evaluation"):
+        older.finish()
+    write_part(first, read_part(first, evaluation.splits["val"], evaluation.key), older.key)
+    said: list[str] = []
+    evaluation.make_parts(Watch(said.append))
+    assert len(said) == 1, "the others are kept"
+    evaluation.finish()
+    assert_same(tmp_path / "out", whole)
+
+
 def test_shares_of_several_processes_make_the_whole(runs: list[Path], whole: Path, tmp_path: Path):
     evaluation = OpenEvaluation.begin(runs, REQUEST, tmp_path / "out")
     counts = []
