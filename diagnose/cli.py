@@ -2,21 +2,40 @@
 
 from __future__ import annotations
 
-import json
 import os
-import signal
 import sys
-from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from diagnose import cli_drift, cli_report, cli_study
+from diagnose.cli_options import (
+    AsJson,
+    Data,
+    DryRun,
+    Labels,
+    Out,
+    Overwrite,
+    Settings,
+    Split,
+    Threads,
+    parse_levels,
+    parse_reconstructions,
+)  # fmt: skip
+from diagnose.cli_output import (
+    default_data,
+    image_progress,
+    log,
+    n_cores,
+    print_result,
+    raise_for_missing_cohort,
+    stop_on_sigterm,
+)  # fmt: skip
 from mrisim.errors import MrisimError, UsageError
 
 if TYPE_CHECKING:
-    from mrisim.cohort_protocol import CohortSpec
+    pass
 
 # Everything heavy is imported inside the commands: --help must answer at once.
 
@@ -36,33 +55,6 @@ app = typer.Typer(
 )
 
 CTRL_C = 130
-
-Data = Annotated[
-    Path | None,
-    typer.Option("--data", help="Folder with fastMRI HDF5 files; none = the embedded knee cohort.", show_default=False),
-]
-Labels = Annotated[
-    Path | None,
-    typer.Option(
-        "--labels", help="Label table (fastMRI+); default: Annotations/knee.csv in the data.", show_default=False
-    ),
-]
-Split = Annotated[
-    Path | None,
-    typer.Option("--split", help="Stored split file; default: the folders, else by patient.", show_default=False),
-]
-Settings = Annotated[
-    list[str] | None, typer.Option("--set", help="NAME=VALUE of the training spec; several times.", show_default=False)
-]
-Out = Annotated[
-    Path | None, typer.Option("--out", help="Output folder; default: named after the request.", show_default=False)
-]
-Threads = Annotated[
-    int | None, typer.Option("--threads", min=1, help="CPU threads.  [default: all cores]", show_default=False)
-]
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and what it would cost.")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the output of an earlier run.")]
 
 
 @app.command()
@@ -117,14 +109,14 @@ def train(
     location = DataLocation(data or default_data(learnt.DEFAULT_DATA), labels, split)
     if dry_run:
         cost = learnt.estimate(spec, location, folder=out, n_threads=threads or n_cores())
-        _print_result(cost.record, cost.lines, as_json)
+        print_result(cost.record, cost.lines, as_json)
         return
-    watch = Watch(_log, _image_progress(), _stop_on_sigterm())
+    watch = Watch(log, image_progress(), stop_on_sigterm())
     result = fit(spec, location, out, overwrite=overwrite, n_threads=threads or n_cores(), watch=watch)
     if result.was_done:
-        _log(f"{result.folder} is a finished run of this request; these are its results")
+        log(f"{result.folder} is a finished run of this request; these are its results")
     lines = [f"run {result.folder}", *learnt.lines_of(result.results)]
-    _print_result({"run": str(result.folder), **result.results}, lines, as_json)
+    print_result({"run": str(result.folder), **result.results}, lines, as_json)
 
 
 @app.command()
@@ -190,17 +182,17 @@ def evaluate(
         location = None if data is None else DataLocation(data, labels)
         if dry_run:
             cost = estimate(list(runs or []), request, data=location, n_threads=threads or n_cores())
-            _print_result(cost.record, cost.lines, as_json)
+            print_result(cost.record, cost.lines, as_json)
             return
-        _stop_on_sigterm(at_once=True)
+        stop_on_sigterm(at_once=True)
         result = run_evaluation(
             list(runs or []), request, out, data=location, overwrite=overwrite, n_threads=threads or n_cores(),
-            watch=Watch(_log, _image_progress()),
+            watch=Watch(log, image_progress()),
         )  # fmt: skip
     for note in result.notes:
-        _log(f"note: {note}")
+        log(f"note: {note}")
     record = {"out": str(result.folder), "results": [entry.record for entry in result.results]}
-    _print_result(record, [*result_lines(result.results), "", f"wrote {result.folder}"], as_json)
+    print_result(record, [*result_lines(result.results), "", f"wrote {result.folder}"], as_json)
 
 
 @app.command()
@@ -219,7 +211,7 @@ def norms(
         groups = f", {row['n_groups']} groups" if row["n_groups"] else ""
         lines.append(f"{row['name']:5} {row['module']}{groups}: {row['n_parameters']} parameters, eps {row['eps']}")
         lines += [f"      statistics {row['statistics']}", f"      differs in {row['difference']}"]
-    _print_result({"width": width, "norms": rows}, lines, as_json)
+    print_result({"width": width, "norms": rows}, lines, as_json)
 
 
 cli_drift.register(app)
@@ -230,122 +222,6 @@ cli_study.register(app)
 @app.callback()
 def _program() -> None:
     pass
-
-
-def parse_levels(text: str) -> tuple[int, ...]:
-    """Read ``0..5``, ``3`` or ``1,3,5``.
-
-    Raises
-    ------
-    UsageError
-        If it is none of these, or a level is not 0 to 5.
-    """
-    levels: set[int] = set()
-    for part in text.split(","):
-        first, dots, last = part.strip().partition("..")
-        last = last if dots else first
-        if not (first.isdigit() and last.isdigit() and 0 <= int(first) <= int(last) <= 5):
-            raise UsageError(f"--levels is {text!r}; expected levels from 0 to 5, as 0..5 or 1,3,5")
-        levels |= set(range(int(first), int(last) + 1))
-    return tuple(sorted(levels))
-
-
-def parse_reconstructions(text: str) -> tuple[str, ...]:
-    """Read names of reconstructions, separated by commas.
-
-    Raises
-    ------
-    UsageError
-        If one is unknown.
-    """
-    from mrisim.reconstruct import RECONSTRUCTIONS
-
-    names = tuple(dict.fromkeys(part.strip() for part in text.split(",")))
-    unknown = [name for name in names if name not in RECONSTRUCTIONS]
-    if unknown:
-        raise UsageError(f"--recon names {unknown[0]!r}; expected some of {', '.join(RECONSTRUCTIONS)}")
-    return names
-
-
-def default_data(spec: CohortSpec | None = None) -> Path:
-    """Return an embedded cohort, the knees if none is named; it is made, and announced, on first use."""
-    from mrisim.cohort_cache import default_cohort
-
-    return default_cohort(_count_progress("patients"), announce=_log, spec=spec)
-
-
-def raise_for_missing_cohort(as_json: bool, spec: CohortSpec | None = None) -> None:
-    """End a dry run that would first have to make the cohort: say what that costs, and make nothing."""
-    from mrisim.cohort import is_complete
-    from mrisim.cohort_cache import cached_path, cost_line
-    from mrisim.cohort_protocol import default_spec
-
-    spec = spec or default_spec()
-    if not is_complete(cached_path(spec)):
-        line = cost_line(spec, n_cores(), "the cache folder")
-        _print_result(
-            {"first": line},
-            [f"first {line}", "then train; the same --dry-run says more once the cohort is there"],
-            as_json,
-        )
-        raise typer.Exit
-
-
-def n_cores() -> int:
-    """Return the number of cores that this process may use: its share, where torchrun started several."""
-    from diagnose.training.distributed import n_processes_here
-    from mrisim.cohort_cache import usable_cores
-
-    return max(1, usable_cores() // n_processes_here())
-
-
-def _count_progress(what: str) -> Callable[[int, int], None]:
-    """Say how far something is: at each tenth, or in place on a terminal."""
-
-    def tell(done: int, total: int) -> None:
-        if sys.stderr.isatty():
-            typer.echo(f"\r{what} {done}/{total}", err=True, nl=done == total)
-        elif total >= 50 and (done == total or done % (total // 10) == 0):
-            typer.echo(f"{what} {done}/{total}", err=True)
-
-    return tell
-
-
-def _image_progress() -> Callable[[str, int, int], None]:
-    return lambda what, done, total: _count_progress(f"{what}: volumes")(done, total)
-
-
-def _stop_on_sigterm(*, at_once: bool = False) -> Callable[[], bool]:
-    """Return what says whether SIGTERM (or SIGUSR1, of a scheduler that is about to stop the job) has come."""
-    asked: list[int] = []
-
-    def note(number: int, _frame: Any) -> None:
-        asked.append(number)
-        if at_once:
-            raise SystemExit(6)
-
-    signal.signal(signal.SIGTERM, note)
-    signal.signal(signal.SIGUSR1, note)
-    return lambda: bool(asked)
-
-
-def _print_result(record: dict[str, Any], lines: Iterable[str], as_json: bool) -> None:
-    from diagnose.training.distributed import is_first_process
-
-    if not is_first_process():
-        return
-    if as_json:
-        typer.echo(json.dumps(record, default=str))
-    else:
-        for line in lines:
-            typer.echo(line)
-
-
-def _log(line: str) -> None:
-    from diagnose.training.distributed import is_first_process
-
-    if is_first_process():
-        typer.echo(line, err=True)
 
 
 def main() -> None:

@@ -7,6 +7,18 @@ from typing import Annotated
 
 import typer
 
+from diagnose.cli_options import (
+    AsJson,
+    Data,
+    DryRun,
+    Labels,
+    Out,
+    Overwrite,
+    Threads,
+    parse_levels,
+    parse_reconstructions,
+)  # fmt: skip
+from diagnose.cli_output import image_progress, log, n_cores, print_result, stop_on_sigterm
 from mrisim.errors import UsageError
 
 # Everything heavy is imported inside the command: --help must answer at once.
@@ -35,22 +47,15 @@ def drift(
         str, typer.Option("--swap-layers", help="Also in the first and the last so many layers alone; or none.")
     ] = "2,8",
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of the corruptions; that of `evaluate`.")] = 0,
-    data: Annotated[
-        Path | None, typer.Option("--data", help="Where the data of the runs lie now.", show_default=False)
-    ] = None,
-    labels: Annotated[Path | None, typer.Option("--labels", help="Their label table.", show_default=False)] = None,
-    out: Annotated[
-        Path | None, typer.Option("--out", help="Output folder; default: named after the request.", show_default=False)
-    ] = None,
-    threads: Annotated[
-        int | None, typer.Option("--threads", min=1, help="CPU threads.  [default: all cores]", show_default=False)
-    ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the output of an earlier run.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and what it would cost.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
+    data: Data = None,
+    labels: Labels = None,
+    out: Out = None,
+    threads: Threads = None,
+    overwrite: Overwrite = False,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
 ) -> None:
     """Measure how activations drift at each norm layer under each shift, and which frozen statistics it breaks."""
-    from diagnose import cli
     from diagnose.drift.analyse import analyse_drift, estimate
     from diagnose.drift.request import DriftRequest
     from diagnose.drift.table import drift_lines
@@ -61,24 +66,24 @@ def drift(
     if split not in ("test", "val"):
         raise UsageError(f"--split is {split!r}; expected test or val")
     request = DriftRequest(
-        tuple(check_kinds(kind or ["all"])), cli.parse_levels(levels), cli.parse_reconstructions(recon), split, seed,
+        tuple(check_kinds(kind or ["all"])), parse_levels(levels), parse_reconstructions(recon), split, seed,
         slices, swap, parse_swap_layers(swap_layers),
     )  # fmt: skip
     location = None if data is None else DataLocation(data, labels)
-    n_threads = threads or cli.n_cores()
+    n_threads = threads or n_cores()
     if dry_run:
         cost = estimate(runs, request, data=location, n_threads=n_threads)
-        cli._print_result(cost.record, cost.lines, as_json)
+        print_result(cost.record, cost.lines, as_json)
         return
-    cli._stop_on_sigterm(at_once=True)
+    stop_on_sigterm(at_once=True)
     result = analyse_drift(
         runs, request, out, data=location, overwrite=overwrite, n_threads=n_threads,
-        watch=Watch(cli._log, cli._image_progress()),
+        watch=Watch(log, image_progress()),
     )  # fmt: skip
     for note in result.notes:
-        cli._log(f"note: {note}")
+        log(f"note: {note}")
     record = {"out": str(result.folder), "notes": list(result.notes), "drift": result.drift, "swap": result.swap}
-    cli._print_result(record, [*drift_lines(result.drift, result.swap), "", f"wrote {result.folder}"], as_json)
+    print_result(record, [*drift_lines(result.drift, result.swap), "", f"wrote {result.folder}"], as_json)
 
 
 def parse_swap_layers(text: str) -> tuple[int, ...]:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-# Everything heavy is imported inside the commands: --help must answer at once.
+from diagnose.cli_options import AsJson
+from diagnose.cli_output import log, print_result
 
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
+# Everything heavy is imported inside the commands: --help must answer at once.
 
 
 def report(
@@ -36,10 +36,10 @@ def report(
 
     if not partial:
         check_finished(study)
-    page = write_report(study, out, pictures=pictures, say=_log)
+    page = write_report(study, out, pictures=pictures, say=log)
     content = json.loads((page.parent / "report.json").read_text(encoding="utf-8"))
     missing = [f"not in it: {section['title']}" for section in content["sections"] if section["missing"]]
-    _print({"report": str(page), **content}, [f"report {page}", *missing], as_json)
+    print_result({"report": str(page), **content}, [f"report {page}", *missing], as_json)
 
 
 def compare(
@@ -59,19 +59,10 @@ def compare(
     from diagnose.report.comparison import compare as compare_folders
 
     result = compare_folders(folders, reference=reference)
-    _print(result.record, result.lines, as_json)
+    print_result(result.record, result.lines, as_json)
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the program."""
     app.command()(report)
     app.command()(compare)
-
-
-def _print(record: dict[str, Any], lines: Iterable[str], as_json: bool) -> None:
-    for line in [json.dumps(record)] if as_json else lines:
-        typer.echo(line)
-
-
-def _log(line: str) -> None:
-    typer.echo(line, err=True)

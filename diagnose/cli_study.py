@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import time
-from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from diagnose.cli_options import AsJson, Data, DryRun, Labels, Overwrite, Split
+from diagnose.cli_output import default_data, log, n_cores, print_result, raise_for_missing_cohort
 from mrisim.errors import UsageError
 
 if TYPE_CHECKING:
@@ -22,20 +22,6 @@ if TYPE_CHECKING:
 
 RUNS_FAILED, INTERRUPTED = 5, 6
 
-Data = Annotated[
-    Path | None,
-    typer.Option("--data", help="Folder with fastMRI HDF5 files; none = the embedded knee cohort.", show_default=False),
-]
-Labels = Annotated[
-    Path | None,
-    typer.Option(
-        "--labels", help="Label table (fastMRI+); default: Annotations/knee.csv in the data.", show_default=False
-    ),
-]
-Split = Annotated[
-    Path | None,
-    typer.Option("--split", help="Stored split file; default: the folders, else by patient.", show_default=False),
-]
 Out = Annotated[
     Path | None,
     typer.Option("--out", help="Folder of the study; default: studies/NAME__HASH of the request.", show_default=False),
@@ -53,9 +39,6 @@ Settings = Annotated[
         "--set", help="A.B=VALUE of the study, as in train.epochs=10 or seeds=[1,2]; several times.", show_default=False
     ),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and what it would cost.")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace another study that lies there.")]
 
 
 def study(
@@ -82,7 +65,7 @@ def study(
         from diagnose.study.state import study_state
 
         state = study_state(folder, spec)
-        _print(state.record, state.lines, as_json)
+        print_result(state.record, state.lines, as_json)
         return
     _run(spec, folder, _location(request, data, labels, split, as_json, dry_run), workers, overwrite, dry_run, as_json)
 
@@ -116,7 +99,6 @@ def _location(
     request: Path | None, data: Path | None, labels: Path | None, split: Path | None, as_json: bool, dry_run: bool
 ) -> DataLocation:
     """Return where the data are: as asked for, where the study in the folder has them, or the embedded cohort."""
-    from diagnose.cli import default_data, raise_for_missing_cohort
     from diagnose.run_folder import DataLocation, read_location
 
     if data is None and request is not None and request.is_dir():
@@ -130,7 +112,6 @@ def _run(
     spec: StudySpec, folder: Path, location: DataLocation, workers: int | None, overwrite: bool, dry_run: bool,
     as_json: bool, cohort_seconds: float | None = None,
 ) -> None:  # fmt: skip
-    from diagnose.cli import n_cores
     from diagnose.study.cost import check_room, study_cost
     from diagnose.study.engine import run_study, study_slices
     from diagnose.study.spec import IDENTITY
@@ -139,15 +120,15 @@ def _run(
     if dry_run or not (folder / IDENTITY).exists():
         cost = study_cost(spec, study_slices(spec, location), n_workers)
         if dry_run:
-            _print({"out": str(folder), **cost.record}, [f"out: {folder}", *cost.lines], as_json)
+            print_result({"out": str(folder), **cost.record}, [f"out: {folder}", *cost.lines], as_json)
             return
-        _log(*cost.lines)
+        log(*cost.lines)
         check_room(cost, folder)
     _stop_on_signal()
     result = run_study(
-        spec, location, folder, n_workers=n_workers, overwrite=overwrite, say=_log, cohort_seconds=cohort_seconds
+        spec, location, folder, n_workers=n_workers, overwrite=overwrite, say=log, cohort_seconds=cohort_seconds
     )
-    _print(_record(spec, result), _lines(spec, result), as_json)
+    print_result(_record(spec, result), _lines(spec, result), as_json)
     if result.failures:
         raise typer.Exit(RUNS_FAILED)
 
@@ -185,18 +166,8 @@ def _stop_on_signal() -> None:
     """Let SIGTERM, and SIGUSR1 of a scheduler that is about to stop the job, end the study with its state saved."""
 
     def stop(_number: int, _frame: Any) -> None:
-        _log("stopped by a signal; the runs save their state, and the same command goes on")
+        log("stopped by a signal; the runs save their state, and the same command goes on")
         raise SystemExit(INTERRUPTED)
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGUSR1, stop)
-
-
-def _print(record: dict[str, Any], lines: Iterable[str], as_json: bool) -> None:
-    for line in [json.dumps(record)] if as_json else lines:
-        typer.echo(line)
-
-
-def _log(*lines: str) -> None:
-    for line in lines:
-        typer.echo(line, err=True)

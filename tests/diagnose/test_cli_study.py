@@ -1,16 +1,10 @@
 """`diagnose study` and `diagnose demo` as a user meets them."""
 
-import io
 import json
-import signal
-import sys
-from contextlib import chdir, redirect_stderr, redirect_stdout
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from diagnose.cli import main
 from diagnose.study.timing import PhaseTimes
 from diagnose.testing import SMALL
 
@@ -20,42 +14,18 @@ SETTINGS = [
 ]  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Done:
-    """What a command left behind."""
-
-    returncode: int
-    stdout: str
-    stderr: str
-
-
-def diagnose(*arguments: str, cwd: Path) -> Done:
-    """Run the program in this process; its workers are processes of their own."""
-    out, error, code = io.StringIO(), io.StringIO(), 0
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGUSR1)}
-    with chdir(cwd), redirect_stdout(out), redirect_stderr(error), pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["diagnose", *arguments])
-        try:
-            main()
-        except SystemExit as end:
-            code = int(end.code or 0)
-    for number, handler in handlers.items():
-        signal.signal(number, handler)
-    return Done(code, out.getvalue(), error.getvalue())
-
-
 @pytest.fixture(scope="module")
 def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("work")
 
 
 @pytest.fixture(scope="module")
-def demo(cohort: Path, workplace: Path) -> Done:
+def demo(diagnose, cohort: Path, workplace: Path):
     return diagnose("demo", "--data", str(cohort), "--workers", "2", *SETTINGS, cwd=workplace)
 
 
 @pytest.fixture(scope="module")
-def folder(demo: Done, workplace: Path) -> Path:
+def folder(demo, workplace: Path) -> Path:
     assert demo.returncode == 0, demo.stderr
     (found,) = (workplace / "studies").iterdir()
     return found
@@ -68,7 +38,7 @@ def study_file(tmp_path: Path) -> Path:
     return file
 
 
-def test_the_demo_goes_from_data_to_report_in_one_command(demo: Done, folder: Path):
+def test_the_demo_goes_from_data_to_report_in_one_command(demo, folder: Path):
     assert folder.name.startswith("demo__")
     assert (folder / "report" / "report.html").is_file() and (folder / "analysis.json").is_file()
     assert "2 of 2 runs finished; 1 seed: exploratory" in demo.stdout
@@ -82,7 +52,7 @@ def test_the_demo_goes_from_data_to_report_in_one_command(demo: Done, folder: Pa
     assert sum(" finished in " in line for line in lines) == 2, "one line a run"
 
 
-def test_the_folder_of_a_study_goes_on_and_says_how_far_it_is(folder: Path, workplace: Path):
+def test_the_folder_of_a_study_goes_on_and_says_how_far_it_is(diagnose, folder: Path, workplace: Path):
     done = diagnose("study", str(folder), "--json", cwd=workplace)
     record = json.loads(done.stdout)
     assert done.returncode == 0 and (record["runs"], record["finished"], record["failed"]) == (2, 2, [])
@@ -95,7 +65,7 @@ def test_the_folder_of_a_study_goes_on_and_says_how_far_it_is(folder: Path, work
     assert [(run["state"], run["epoch"], run["n_epochs"]) for run in record["runs"]] == [("finished", 2, 2)] * 2
 
 
-def test_a_dry_run_counts_what_will_be_done_and_does_nothing(study_file: Path, cohort: Path, tmp_path: Path):
+def test_a_dry_run_counts_what_will_be_done_and_does_nothing(diagnose, study_file: Path, cohort: Path, tmp_path: Path):
     before = sorted(tmp_path.rglob("*"))
     settings = [f"--set=train.{name}={value}" for name, value in SMALL.items()]
     tuned = "--set=tuning={lr: [1e-3, 1e-4], weight_decay: [0.1], seed: 9}"
@@ -110,13 +80,13 @@ def test_a_dry_run_counts_what_will_be_done_and_does_nothing(study_file: Path, c
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_the_state_of_a_study_that_was_not_begun(study_file: Path, tmp_path: Path):
+def test_the_state_of_a_study_that_was_not_begun(diagnose, study_file: Path, tmp_path: Path):
     done = diagnose("study", str(study_file), "--status", cwd=tmp_path)
     assert done.returncode == 0 and "runs: 4 waiting" in done.stdout and "evaluation: waiting" in done.stdout
     assert [path.name for path in tmp_path.iterdir()] == ["small.yaml"]
 
 
-def test_failed_runs_are_said_and_the_code_is_5(study_file: Path, cohort: Path, tmp_path: Path):
+def test_failed_runs_are_said_and_the_code_is_5(diagnose, study_file: Path, cohort: Path, tmp_path: Path):
     """A run that diverges in every seed: nothing is left to evaluate, and that is said too."""
     settings = [f"--set=train.{name}={value}" for name, value in (SMALL | {"lr": 1e20, "epochs": 1}).items()]
     done = diagnose(
@@ -142,7 +112,7 @@ def test_failed_runs_are_said_and_the_code_is_5(study_file: Path, cohort: Path, 
     ],
 )
 def test_errors_are_one_line_and_an_exit_code(
-    study_file: Path, tmp_path: Path, arguments: list[str], code: int, message: str
+    diagnose, study_file: Path, tmp_path: Path, arguments: list[str], code: int, message: str
 ):
     import re
 
@@ -154,13 +124,13 @@ def test_errors_are_one_line_and_an_exit_code(
     assert [path.name for path in tmp_path.iterdir()] == ["small.yaml"]
 
 
-def test_a_folder_and_another_out_are_refused(folder: Path, workplace: Path):
+def test_a_folder_and_another_out_are_refused(diagnose, folder: Path, workplace: Path):
     done = diagnose("study", str(folder), "--out", "other", cwd=workplace)
     assert done.returncode == 2 and "expected one of them" in done.stderr
 
 
 def test_no_room_is_said_before_anything_is_written(
-    study_file: Path, cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    diagnose, study_file: Path, cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     import shutil
     from types import SimpleNamespace

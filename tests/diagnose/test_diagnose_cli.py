@@ -1,14 +1,10 @@
 """The `diagnose` program as a user meets it: commands, exit codes, one line for an error."""
 
-import io
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
-from contextlib import chdir, redirect_stderr, redirect_stdout
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -21,37 +17,13 @@ from mrisim.errors import UsageError
 SETTINGS = [f"--set={name}={value}" for name, value in SMALL.items() if name != "epochs"]
 
 
-@dataclass(frozen=True)
-class Done:
-    """What a command left behind."""
-
-    returncode: int
-    stdout: str
-    stderr: str
-
-
-def diagnose(*arguments: str, cwd: Path) -> Done:
-    """Run the program in this process: importing torch anew for every command would take most of the time."""
-    out, error, code = io.StringIO(), io.StringIO(), 0
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGUSR1)}
-    with chdir(cwd), redirect_stdout(out), redirect_stderr(error), pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["diagnose", *arguments])
-        try:
-            main()
-        except SystemExit as end:
-            code = int(end.code or 0)
-    for number, handler in handlers.items():
-        signal.signal(number, handler)
-    return Done(code, out.getvalue(), error.getvalue())
-
-
 @pytest.fixture(scope="module")
 def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("work")
 
 
 @pytest.fixture(scope="module")
-def trained(cohort: Path, workplace: Path) -> dict[str, object]:
+def trained(diagnose, cohort: Path, workplace: Path) -> dict[str, object]:
     """The record of a run, trained by the command."""
     done = diagnose(
         "train",
@@ -71,7 +43,7 @@ def trained(cohort: Path, workplace: Path) -> dict[str, object]:
     return json.loads(done.stdout)
 
 
-def test_train_then_evaluate_gives_a_table_with_intervals(trained: dict[str, object], workplace: Path):
+def test_train_then_evaluate_gives_a_table_with_intervals(diagnose, trained: dict[str, object], workplace: Path):
     assert str(trained["run"]).startswith("runs/gn__seed0__")
     done = diagnose(
         "evaluate", str(trained["run"]), "--kind", "all", "--levels", "0,3", "--threads", "1", cwd=workplace
@@ -84,7 +56,7 @@ def test_train_then_evaluate_gives_a_table_with_intervals(trained: dict[str, obj
     assert "evaluations/gn__seed0__" in done.stdout
 
 
-def test_a_finished_run_is_reported_not_trained(trained: dict[str, object], cohort: Path, workplace: Path):
+def test_a_finished_run_is_reported_not_trained(diagnose, trained: dict[str, object], cohort: Path, workplace: Path):
     again = diagnose(
         "train", "--data", str(cohort), "--epochs", "8", "--json", "--threads", "1", *SETTINGS, cwd=workplace
     )
@@ -92,7 +64,7 @@ def test_a_finished_run_is_reported_not_trained(trained: dict[str, object], coho
 
 
 def test_dry_runs_say_what_would_be_done_and_do_nothing(
-    trained: dict[str, object], cohort: Path, tmp_path: Path, workplace: Path
+    diagnose, trained: dict[str, object], cohort: Path, tmp_path: Path, workplace: Path
 ):
     dry = diagnose("train", "--norm", "bn", "--data", str(cohort), "--dry-run", "--json", *SETTINGS, cwd=tmp_path)
     record = json.loads(dry.stdout)
@@ -103,7 +75,7 @@ def test_dry_runs_say_what_would_be_done_and_do_nothing(
     assert dry.returncode == 0 and "shifts: 31" in dry.stdout and sorted(workplace.rglob("*")) == before
 
 
-def test_norms_are_listed(tmp_path: Path):
+def test_norms_are_listed(diagnose, tmp_path: Path):
     rows = json.loads(diagnose("norms", "--json", cwd=tmp_path).stdout)["norms"]
     assert [row["name"] for row in rows] == list(NORMS) and {row["eps"] for row in rows[:4]} == {1e-5}
     assert diagnose("norms", "--width", "3", cwd=tmp_path).returncode == 2
@@ -128,7 +100,7 @@ def test_norms_are_listed(tmp_path: Path):
         (["evaluate", "x", "--adapt", "tent"], 3, "expected frozen, precise-bn"),
     ],
 )
-def test_errors_are_one_line_and_an_exit_code(tmp_path: Path, arguments: list[str], code: int, message: str):
+def test_errors_are_one_line_and_an_exit_code(diagnose, tmp_path: Path, arguments: list[str], code: int, message: str):
     done = diagnose(*arguments, cwd=tmp_path)
     assert done.returncode == code and message in done.stderr, done.stderr
     assert "Traceback" not in done.stderr and not done.stdout

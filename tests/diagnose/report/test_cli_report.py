@@ -1,30 +1,13 @@
 """`diagnose report` and `diagnose compare` as a user meets them."""
 
-import io
 import json
 import shutil
-import sys
-from contextlib import chdir, redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import pytest
 
-from diagnose.cli import main
 
-
-def diagnose(*arguments: str, cwd: Path) -> tuple[int, str, str]:
-    """Run the program in this process; return exit code, output and errors."""
-    out, error, code = io.StringIO(), io.StringIO(), 0
-    with chdir(cwd), redirect_stdout(out), redirect_stderr(error), pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["diagnose", *arguments])
-        try:
-            main()
-        except SystemExit as end:
-            code = int(end.code or 0)
-    return code, out.getvalue(), error.getvalue()
-
-
-def test_report_writes_four_files_and_says_where(study: Path, page: Path, tmp_path: Path):
+def test_report_writes_four_files_and_says_where(diagnose, study: Path, page: Path, tmp_path: Path):
     code, out, error = diagnose("report", str(study), "--out", "here", cwd=tmp_path)
     assert (code, out, error) == (0, "report here/report.html\n", "")
     for path in page.parent.iterdir():
@@ -35,7 +18,7 @@ def test_report_writes_four_files_and_says_where(study: Path, page: Path, tmp_pa
     assert "<img" not in (tmp_path / "plain" / "report.html").read_text()
 
 
-def test_the_default_place_is_in_the_study(study: Path, tmp_path: Path):
+def test_the_default_place_is_in_the_study(diagnose, study: Path, tmp_path: Path):
     (tmp_path / "cohort").symlink_to(study.parent / "cohort")
     copied = shutil.copytree(study, tmp_path / "copied")
     code, out, _ = diagnose("report", "copied", "--no-pictures", cwd=tmp_path)
@@ -48,7 +31,7 @@ def test_the_default_place_is_in_the_study(study: Path, tmp_path: Path):
     assert code == 0
 
 
-def test_compare_prints_the_paired_table(study: Path, tmp_path: Path):
+def test_compare_prints_the_paired_table(diagnose, study: Path, tmp_path: Path):
     code, out, _ = diagnose("compare", str(study), cwd=tmp_path)
     (line,) = [line for line in out.splitlines() if line.startswith("  gn − bn") and "Holm" in line]
     entry = json.loads((study / "analysis.json").read_text())["primary"]["comparisons"][0]
@@ -68,6 +51,6 @@ def test_compare_prints_the_paired_table(study: Path, tmp_path: Path):
         (["report"], 2, "Missing argument"),
     ],
 )
-def test_errors_are_one_line_and_an_exit_code(tmp_path: Path, arguments: list[str], code: int, message: str):
+def test_errors_are_one_line_and_an_exit_code(diagnose, tmp_path: Path, arguments: list[str], code: int, message: str):
     got, out, error = diagnose(*arguments, cwd=tmp_path)
     assert got == code and message in " ".join(error.split()) and not out and "Traceback" not in error
