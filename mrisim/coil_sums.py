@@ -1,4 +1,4 @@
-"""Sums over the coils of one slice in one pass over memory: compiled for the host, whole-array steps for a GPU."""
+"""Passes over the coils of one slice, memory read once: compiled for the host, whole-array steps for a GPU."""
 
 import numba
 import numpy as np
@@ -18,6 +18,23 @@ def root_sum_of_squares(images: Array) -> Array:
     return xp.sqrt(xp.sum(xp.square(images.real) + xp.square(images.imag), axis=-3)).astype(np.float32)
 
 
+def acquired_samples(kspace: Array, sampled: np.ndarray) -> tuple[Array, bool]:
+    """Return a copy in complex64 that is zero where nothing was acquired, and whether what was acquired is finite.
+
+    Parameters
+    ----------
+    kspace : (coil, readout, phase_encode), complex
+    sampled : (readout, phase_encode), bool
+    """
+    if isinstance(kspace, np.ndarray) and kspace.dtype == np.complex64:
+        copy = np.empty(kspace.shape, np.complex64)
+        nothing = _copy_acquired(np.ascontiguousarray(kspace).view(np.float32), sampled, copy.view(np.float32))
+        return copy, bool(nothing == 0)
+    xp = array_module(kspace)
+    copy = xp.where(xp.asarray(sampled), kspace, 0).astype(np.complex64, copy=False)
+    return copy, bool(xp.isfinite(copy).all())
+
+
 def energy_of_lines(kspace: np.ndarray) -> np.ndarray:
     """Return sum |y|^2 of each phase-encode line in double precision: (coil, readout, line) -> (line,)."""
     energy = np.zeros(kspace.shape[-1])
@@ -26,7 +43,9 @@ def energy_of_lines(kspace: np.ndarray) -> np.ndarray:
     return energy
 
 
-def combine(images: np.ndarray, csm: np.ndarray, seen: np.ndarray) -> tuple[np.ndarray, float]:
+def combine(
+    images: np.ndarray, csm: np.ndarray, seen: np.ndarray, *, centre: tuple[int, int] = (0, 0)
+) -> tuple[np.ndarray, float]:
     """Fit one image to coil images: x = sum_c conj(S_c) i_c / sum_c |S_c|^2.
 
     Parameters
@@ -34,6 +53,8 @@ def combine(images: np.ndarray, csm: np.ndarray, seen: np.ndarray) -> tuple[np.n
     images, csm : (coil, rows, columns), complex64
     seen : (rows, columns), bool
         x is 0 elsewhere.
+    centre : (int, int)
+        Pixel of maps and x that is the first of the images: N//2 where a plain FFT has begun to count there.
 
     Returns
     -------
@@ -43,7 +64,21 @@ def combine(images: np.ndarray, csm: np.ndarray, seen: np.ndarray) -> tuple[np.n
     """
     image = np.empty(images.shape[1:], np.complex64)
     image_pairs, csm_pairs = (np.ascontiguousarray(part).view(np.float32) for part in (images, csm))
-    return image, float(_combine(image_pairs, csm_pairs, seen, image.view(np.float32)))
+    return image, float(_combine(image_pairs, csm_pairs, seen, image.view(np.float32), *centre))
+
+
+@numba.njit(nogil=True, cache=True, fastmath={"contract", "reassoc"})
+def _copy_acquired(kspace, sampled, copy):
+    nothing = np.float32(0)
+    for coil in range(kspace.shape[0]):
+        for row in range(kspace.shape[1]):
+            for i in range(sampled.shape[1]):
+                kept = sampled[row, i]
+                real = kspace[coil, row, 2 * i] if kept else np.float32(0)
+                imaginary = kspace[coil, row, 2 * i + 1] if kept else np.float32(0)
+                copy[coil, row, 2 * i], copy[coil, row, 2 * i + 1] = real, imaginary
+                nothing += real * np.float32(0) + imaginary * np.float32(0)  # NaN from the first NaN or Inf on
+    return nothing
 
 
 @numba.njit(nogil=True, cache=True, fastmath=True)
@@ -69,18 +104,21 @@ def _line_energy(kspace, energy):
 
 
 @numba.njit(nogil=True, cache=True, fastmath={"contract", "reassoc"}, error_model="numpy")
-def _combine(images, csm, seen, image):
+def _combine(images, csm, seen, image, centre_row, centre_column):
     n_coils, n_rows, width = images.shape
     n_columns = width // 2
     power = np.empty(n_columns, np.float32)
+    seen_by = np.empty((n_coils, width), np.float32)
     energy = 0.0
     for row in range(n_rows):
         power[:] = 0
         image[row] = 0
         for coil in range(n_coils):
+            seen_by[coil, 2 * centre_column :] = images[coil, row - centre_row, : width - 2 * centre_column]
+            seen_by[coil, : 2 * centre_column] = images[coil, row - centre_row, width - 2 * centre_column :]
             for i in range(n_columns):
                 s_real, s_imaginary = csm[coil, row, 2 * i], csm[coil, row, 2 * i + 1]
-                real, imaginary = images[coil, row, 2 * i], images[coil, row, 2 * i + 1]
+                real, imaginary = seen_by[coil, 2 * i], seen_by[coil, 2 * i + 1]
                 power[i] += s_real**2 + s_imaginary**2
                 image[row, 2 * i] += s_real * real + s_imaginary * imaginary
                 image[row, 2 * i + 1] += s_real * imaginary - s_imaginary * real
@@ -92,7 +130,7 @@ def _combine(images, csm, seen, image):
             for i in range(n_columns):
                 s_real, s_imaginary = csm[coil, row, 2 * i], csm[coil, row, 2 * i + 1]
                 real, imaginary = image[row, 2 * i], image[row, 2 * i + 1]
-                left_real = np.float64(images[coil, row, 2 * i] - (s_real * real - s_imaginary * imaginary))
-                left_imaginary = np.float64(images[coil, row, 2 * i + 1] - (s_real * imaginary + s_imaginary * real))
+                left_real = np.float64(seen_by[coil, 2 * i] - (s_real * real - s_imaginary * imaginary))
+                left_imaginary = np.float64(seen_by[coil, 2 * i + 1] - (s_real * imaginary + s_imaginary * real))
                 energy += left_real**2 + left_imaginary**2
     return energy

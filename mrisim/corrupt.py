@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -164,8 +165,12 @@ def apply(
     def one_slice(position: int) -> _CorruptedSlice:
         return _corrupt_slice(scan.select([position]), realisations, device)
 
-    with ThreadPoolExecutor(max_workers=max(1, n_threads)) as pool:
-        parts = list(pool.map(one_slice, range(scan.n_slices)))
+    _keep_freed_memory()
+    if min(n_threads, scan.n_slices) > 1:
+        with ThreadPoolExecutor(max_workers=n_threads) as pool:
+            parts = list(pool.map(one_slice, range(scan.n_slices)))
+    else:  # the memory of a new thread has to be asked for anew: a fifth of the time
+        parts = [one_slice(position) for position in range(scan.n_slices)]
     first = parts[0].scan
     corrupted = replace(
         scan,
@@ -177,6 +182,17 @@ def apply(
     fit = _model_fit([part.model for part in parts if part.model is not None])
     idle = [r for index, r in enumerate(realisations) if not any(part.effective[index] for part in parts)]
     return Corrupted(corrupted, tuple(realisations), fit, (*_notes(fit), *map(_no_effect, idle)))
+
+
+@cache
+def _keep_freed_memory() -> None:
+    """Let the C library keep some tens of MB that arrays have freed: given back, every page is asked for anew.
+
+    In glibc, freeing one block of nearly 32 MB raises the size from which blocks are mapped and freed memory is
+    trimmed (M_MMAP_THRESHOLD in mallopt(3)); the block is never written, and so never real. Elsewhere nothing happens.
+    Measured on 8 coils of 320 x 320: 25 ms a slice instead of 35.
+    """
+    np.empty(31 << 20, np.uint8)
 
 
 @dataclass(frozen=True)

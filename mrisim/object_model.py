@@ -9,7 +9,7 @@ import numpy as np
 from mrisim.calibration import estimate_csm
 from mrisim.coil_sums import combine
 from mrisim.errors import DataError
-from mrisim.fourier import Array, array_module, centred_fft, centred_ifft, to_device
+from mrisim.fourier import Array, array_module, centred_fft, centred_ifft, fft_module, in_place, to_device
 from mrisim.reconstruct import DEFAULTS, acquired_part, maps_norm, seen_by_coils, solve
 from mrisim.scan import ObjectModel, Scan
 
@@ -53,49 +53,59 @@ def estimate_object(scan: Scan, *, device: str = "cpu") -> ObjectModel:
     origin: Literal["true", "estimated", "uniform"]
     if scan.csm is not None:
         csm, origin = to_device(scan.csm, device).astype(np.complex64, copy=False), "true"
-        shading_moves = scan.n_coils > 1 and _norm_is_constant(csm)
     else:
         csm = estimate_csm(scan, device=device)
         origin = "uniform" if scan.n_coils == 1 else "estimated"
-        shading_moves = scan.n_coils == 1
+    norm = maps_norm(csm)
+    shading_moves = scan.n_coils == 1 if origin != "true" else scan.n_coils > 1 and _is_constant(norm)
     xp = array_module(csm)
     image = xp.empty((scan.n_slices, *scan.matrix), np.complex64)
     errors = []
     for index, slice_id in enumerate(scan.slice_ids):
         kspace = acquired_part(scan, index, device)
+        energy = float(xp.linalg.norm(kspace)) ** 2
         try:
-            image[index], error = _fit(kspace, csm[index], scan)
+            image[index], error = _fit(kspace, csm[index], norm[index], scan, energy)
         except DataError as failure:
             raise DataError(f"object model of slice {slice_id}: {failure}") from None
-        errors.append(_without_noise(error, kspace, scan))
+        errors.append(_without_noise(error, energy, scan))
     return ObjectModel(image, csm, tuple(errors), origin, shading_moves)
 
 
-def _fit(kspace: Array, csm: Array, scan: Scan) -> tuple[Array, float]:
+def _fit(kspace: Array, csm: Array, norm: Array, scan: Scan, energy: float) -> tuple[Array, float]:
+    """Return x and the relative misfit of one slice; the k-space, of that energy, may be overwritten."""
     xp = array_module(kspace)
-    norm = maps_norm(csm)
     seen = seen_by_coils(norm)
     if not scan.fully_sampled:
         unit_image, error = solve("sense", kspace, csm, scan.sampled, *DEFAULTS["sense"])
         return xp.where(seen, unit_image / xp.where(seen, norm, 1), 0).astype(np.complex64), error
-    images = centred_ifft(kspace)
-    if isinstance(images, np.ndarray) and scan.sampled.all():
+    if isinstance(kspace, np.ndarray) and scan.sampled.all():
         # Every sample was acquired: the misfit is as large in the image, and one pass gives image and misfit.
-        image, misfit = combine(images, csm, seen)
-        energy = float(np.linalg.norm(kspace)) ** 2
+        images = fft_module(kspace).ifft2(kspace, norm="ortho", **in_place(kspace))
+        image, misfit = combine(images, csm, seen, centre=(scan.matrix[0] // 2, scan.matrix[1] // 2))
+        image *= _phase_of_first_line(scan.matrix)
         return image, float(np.sqrt(misfit / energy)) if energy > 0 else 0.0
+    images = centred_ifft(kspace)
     image = xp.where(seen, xp.sum(csm.conj() * images, axis=0) / xp.where(seen, norm, 1) ** 2, 0).astype(np.complex64)
     return image, _relative_error(kspace, csm, image, scan.sampled)
 
 
-def _without_noise(error: float, kspace: Array, scan: Scan) -> float:
+def _phase_of_first_line(matrix: tuple[int, int]) -> np.ndarray:
+    """Return what separates the centred image from one whose k-space a plain FFT takes to begin at DC."""
+    phases = []
+    for n in matrix:
+        turns = (n // 2) * (np.arange(n) - n // 2) % n / n
+        phases.append(np.exp(-2j * np.pi * turns).astype(np.complex64))
+    return np.multiply.outer(*phases)
+
+
+def _without_noise(error: float, energy: float, scan: Scan) -> float:
     """Return the model error less the share of it that measured noise explains, where the noise is known.
 
     One image cannot follow the independent noise of C coils: 1 - 1/C of the noise energy stays in the residual.
     """
     if scan.noise_covariance is None:
         return error
-    energy = float(array_module(kspace).linalg.norm(kspace)) ** 2
     if energy == 0:
         return error
     noise = float(np.trace(scan.noise_covariance).real) * int(scan.sampled.sum()) * (1 - 1 / scan.n_coils)
@@ -109,8 +119,7 @@ def _relative_error(kspace: Array, csm: Array, image: Array, sampled: np.ndarray
     return float(xp.linalg.norm(residual)) / norm if norm > 0 else 0.0
 
 
-def _norm_is_constant(csm: Array) -> bool:
-    xp = array_module(csm)
-    norm = maps_norm(csm)
+def _is_constant(norm: Array) -> bool:
+    xp = array_module(norm)
     seen = norm[norm > 1e-3 * norm.max()]
     return bool(xp.ptp(seen) <= 1e-2 * seen.mean()) if seen.size else False

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mrisim.calibration import estimate_csm
-from mrisim.coil_sums import root_sum_of_squares
+from mrisim.coil_sums import acquired_samples, root_sum_of_squares
 from mrisim.errors import ConfigError, DataError
 from mrisim.fourier import Array, array_module, fft_module, in_place, resize_centred, to_device
 from mrisim.prewhitening import mix_channels, whitening_matrix
@@ -227,10 +227,8 @@ def acquired_part(scan: Scan, index: int, device: str) -> Array:
     DataError
         If an acquired sample is NaN or Inf.
     """
-    kspace = to_device(scan.kspace[index], device)
-    xp = array_module(kspace)
-    kspace = xp.where(xp.asarray(scan.sampled), kspace, 0).astype(np.complex64, copy=False)
-    if not bool(xp.isfinite(kspace).all()):
+    kspace, finite = acquired_samples(to_device(scan.kspace[index], device), scan.sampled)
+    if not finite:
         raise DataError(f"kspace of slice {scan.slice_ids[index]} holds NaN or Inf; expected finite samples")
     return kspace
 

@@ -159,16 +159,20 @@ class Scan:
 
     def select(self, slices: Sequence[int]) -> Scan:
         """Return the part of the volume with the given positions; its reference stays that of the whole volume."""
-        index = list(slices)
+        positions = list(slices)
+        first = positions[0] if positions else 0
+        neighbours = first >= 0 and positions == list(range(first, first + len(positions)))
+        # neighbours need no copy: scans are never changed in place
+        index = slice(first, first + len(positions)) if neighbours else positions
         model = self.object_model
         if model is not None:
-            errors = tuple(model.relative_error[i] for i in index)
+            errors = tuple(model.relative_error[i] for i in positions)
             model = replace(model, image=model.image[index], csm=model.csm[index], relative_error=errors)
         return replace(
             self,
             kspace=self.kspace[index],
             csm=None if self.csm is None else self.csm[index],
-            slice_ids=tuple(self.slice_ids[i] for i in index),
+            slice_ids=tuple(self.slice_ids[i] for i in positions),
             object_model=model,
         )
 

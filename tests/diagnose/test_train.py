@@ -330,7 +330,7 @@ def test_permuted_labels_give_an_auroc_of_one_half(tmp_path: Path):
     [
         (["norm=layer"], "norm is 'layer'; expected one of bn, gn, ln, in, none"),
         (["lr=fast"], "lr: .*valid number"),
-        (["learning_rate=1"], "no such setting; expected one of norm, depth"),
+        (["learning_rate=1"], "no such setting; expected one of norm, epochs"),
         (["train_shift=blur:3"], "kind is 'blur'; expected one of noise"),
         (["train_shift=noise:7"], r"expected KIND:LEVEL \(0..5\), KIND:random, or random"),
         (["epochs=0"], "epochs: .*greater than or equal to 1"),

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mrisim.coil_sums import combine, energy_of_lines, root_sum_of_squares
+from mrisim.coil_sums import acquired_samples, combine, energy_of_lines, root_sum_of_squares
 from mrisim.testing import relative_difference
 
 
@@ -44,3 +44,36 @@ def test_combine_is_the_least_squares_fit_and_its_misfit():
     assert misfit == pytest.approx((np.abs(images - csm * expected) ** 2).sum(), rel=1e-5)
     exact, nothing = combine(csm * image, csm, seen)
     assert relative_difference(exact, image) < 1e-6 and nothing < 1e-10
+
+
+@pytest.mark.parametrize("shape", [(6, 9), (7, 8)])
+def test_combine_takes_images_that_begin_at_another_pixel(shape):
+    images, csm = random_complex((4, *shape)), random_complex((4, *shape), seed=1)
+    seen = np.random.default_rng(2).random(shape) < 0.7
+    expected, misfit = combine(images, csm, seen)
+    rolled = np.roll(images, (-2, -5), axis=(1, 2))
+    image, same = combine(rolled, csm, seen, centre=(2, 5))
+    np.testing.assert_array_equal(image, expected)
+    assert same == misfit
+
+
+@pytest.mark.parametrize("dtype", [np.complex64, np.complex128])
+def test_acquired_samples_are_copied_and_the_others_zero_whatever_they_hold(dtype):
+    kspace = random_complex((3, 5, 7), dtype=dtype)
+    sampled = np.random.default_rng(1).random((5, 7)) < 0.6
+    expected = np.where(sampled, kspace, 0).astype(np.complex64)
+    kspace[:, ~sampled] = np.nan
+    copy, finite = acquired_samples(kspace, sampled)
+    assert copy.dtype == np.complex64 and finite
+    np.testing.assert_array_equal(copy, expected)
+    copy[:] = 0
+    assert np.abs(kspace[:, sampled]).min() > 0, "a copy, not the input"
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -1j * np.inf])
+def test_one_acquired_sample_that_is_not_finite_is_seen(value):
+    kspace, sampled = random_complex((3, 5, 7)), np.ones((5, 7), bool)
+    kspace[2, 4, 6] = value
+    assert not acquired_samples(kspace, sampled)[1]
+    sampled[4, 6] = False
+    assert acquired_samples(kspace, sampled)[1]

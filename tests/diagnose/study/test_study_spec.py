@@ -66,7 +66,7 @@ def test_settings_win_over_the_file_and_reach_inside(tmp_path: Path):
     ("settings", "message"),
     [
         (["norms=[bn,layer]"], "norm is 'layer'; expected one of bn, gn"),
-        (["train.learning_rate=1"], "learning_rate: no such setting; expected one of depth"),
+        (["train.learning_rate=1"], "learning_rate: no such setting; expected one of epochs"),
         (["train.norm=gn"], "norm is varied by the study"),
         (["train.epochs=0"], "epochs: .*greater than or equal to 1"),
         (["colour=red"], "colour: Extra inputs"),

@@ -168,7 +168,7 @@ def test_batch_norm_keeps_the_statistics_of_its_own_part(reports, place: Path, c
 def test_a_small_part_of_batch_norm_is_said(reports):
     assert not any("warning" in line for name in ("bn", "gn") for line in reports[0][name]["said"])
     (warning,) = [line for line in reports[0]["small part"]["said"] if "warning" in line]
-    assert "batch norm sees 10 slices at a time" in warning and "--set batch=32" in warning
+    assert "batch norm sees 10 items at a time" in warning and "--set batch=32" in warning
 
 
 def test_stopped_in_one_process_and_resumed_is_bit_identical(reports, place: Path):
@@ -247,6 +247,6 @@ def test_a_batch_smaller_than_the_processes_are_many_is_refused(cohort: Path, tm
     many = ProcessGroup(0, 3)
     monkeypatch.setattr(ProcessGroup, "first", lambda self, action: action())
     monkeypatch.setattr("diagnose.train.process_group", lambda: nullcontext(many))
-    with pytest.raises(ConfigError, match="batch is 2; expected at least one slice for each of the 3 processes"):
+    with pytest.raises(ConfigError, match="batch is 2; expected at least one item for each of the 3 processes"):
         fit(TrainSpec(**{**SMALL, "batch": 2}), DataLocation(cohort), tmp_path / "run")
     assert not (tmp_path / "run").exists()
