@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,10 @@ from mrisim.errors import DataError, MrisimError
 from mrisim.files import write_text
 from mrisim.formats import bids
 from mrisim.items import Item, load, usable_slices
-from mrisim.job import Job, Report, process
+from mrisim.job import Job, Report, attempt
 
+THREAD = "thread"
+"""The executor that needs nothing: a pool of threads in this process."""
 REQUEST_FILE = "request.json"
 FAILURES_FILE = "failures.jsonl"
 DESCRIPTION_FILE = "dataset_description.json"
@@ -145,6 +148,7 @@ def run(
     out: Path,
     *,
     n_workers: int = 1,
+    executor: str = THREAD,
     index_name: str = "index.jsonl",
     on_report: Callable[[Report], None] = lambda report: None,
 ) -> list[Report]:
@@ -157,7 +161,9 @@ def run(
     out : Path
         A folder that `open_output` accepted.
     n_workers : int
-        Files at a time; a single file spreads its slices over them.
+        Files at a time; with threads, a single file spreads its slices over them.
+    executor : str
+        One that `check_executor` accepted.
     index_name : str
         File that gets one line for each item done; every shard has its own.
     on_report : callable
@@ -168,29 +174,54 @@ def run(
     list of Report
         In the order of the items.
     """
-    n_threads = n_workers if len(items) == 1 else 1
     if any(item.path is not None and item.path.name.lower().endswith((".nii", ".nii.gz")) for item in items):
         write_text(out / DESCRIPTION_FILE, json.dumps(bids.dataset_description(), indent=1) + "\n")
+    reports = {}
+    with closing(_reports(executor, items, job, out, n_workers)) as coming:
+        for report in coming:
+            _append(out / (FAILURES_FILE if report.failures else index_name), report)
+            if report.failures and report.outputs:
+                _append(out / index_name, report)
+            on_report(report)
+            reports[report.item_id] = report
+    return [reports[item.item_id] for item in items]
 
-    def guarded(item: Item) -> Report:
-        try:
-            return process(item, job, out, n_threads=n_threads)
-        except MrisimError as error:
-            return Report(item.item_id, failures=(str(error),), exit_code=error.exit_code)
 
-    reports = []
+def check_executor(executor: str, n_workers: int) -> None:
+    """Refuse an executor that cannot run a batch, before anything is written.
+
+    Parameters
+    ----------
+    executor : str
+        ``thread``, or one of `mrisim.dask_executor`.
+    n_workers : int
+
+    Raises
+    ------
+    UsageError, ConfigError
+    """
+    if executor != THREAD:
+        from mrisim import dask_executor
+
+        dask_executor.check(executor, n_workers)
+
+
+def _reports(
+    executor: str, items: Sequence[Item], job: Job, out: Path, n_workers: int
+) -> Generator[Report, None, None]:
+    """Process items and give their reports; closed before its end, it waits for the items under way alone."""
+    if executor != THREAD:
+        from mrisim import dask_executor
+
+        yield from dask_executor.reports(executor, items, job, out, n_workers)
+        return
+    n_threads = n_workers if len(items) == 1 else 1
     with ThreadPoolExecutor(max_workers=n_workers) as pool:
         try:
-            for report in pool.map(guarded, items):
-                _append(out / (FAILURES_FILE if report.failures else index_name), report)
-                if report.failures and report.outputs:
-                    _append(out / index_name, report)
-                on_report(report)
-                reports.append(report)
+            yield from pool.map(lambda item: attempt(item, job, out, n_threads=n_threads), items)
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
-    return reports
 
 
 def summary(reports: Sequence[Report]) -> dict[str, Any]:

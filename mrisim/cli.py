@@ -70,6 +70,13 @@ def corrupt(
     out: Out = None,
     slices: Slices = "",
     workers: Annotated[int, typer.Option("--workers", min=1, help="Files, or slices of one file, at a time.")] = 1,
+    executor: Annotated[
+        str,
+        typer.Option(
+            "--executor",
+            help="thread, dask (--workers processes here) or dask://HOST:PORT (a scheduler; exit 3 if none answers).",
+        ),
+    ] = "thread",
     num_shards: Annotated[
         int, typer.Option("--num-shards", min=1, envvar="SLURM_ARRAY_TASK_COUNT", help="Split the batch.")
     ] = 1,
@@ -88,6 +95,7 @@ def corrupt(
     from mrisim.job import Job
 
     _check_reconstruction(recon)
+    batch.check_executor(executor, workers)
     job = Job(requests, _checked_seed(seed), recon, resolve_device(device), _checked_slices(slices))
     items = shard_of(find_items(inputs or []), num_shards, shard_id)
     folder = out or Path(f"mrisim-{job.label}")
@@ -104,7 +112,9 @@ def corrupt(
     index = f"index-{shard_id}-of-{num_shards}.jsonl" if num_shards > 1 else "index.jsonl"
     signal.signal(signal.SIGTERM, _on_sigterm)
     with _progress(len(items)) as advance:
-        reports = batch.run(items, job, folder, n_workers=workers, index_name=index, on_report=advance)
+        reports = batch.run(
+            items, job, folder, n_workers=workers, executor=executor, index_name=index, on_report=advance
+        )
     if len(reports) == 1 and not reports[0].outputs:
         if not resumed and num_shards == 1:
             batch.withdraw(folder)

@@ -9,7 +9,7 @@ from typing import Any
 
 from mrisim import __version__
 
-PACKAGES = ("numpy", "scipy", "sigpy", "numba", "torch", "h5py", "ismrmrd", "nibabel", "pydicom", "cupy")
+PACKAGES = ("numpy", "scipy", "sigpy", "numba", "torch", "h5py", "ismrmrd", "nibabel", "pydicom", "cupy", "distributed")
 
 
 def examine() -> dict[str, Any]:

@@ -13,7 +13,7 @@ import numpy as np
 
 from mrisim import __version__, formats, preview, sidecar
 from mrisim.corrupt import Corrupted, Request, corrupt
-from mrisim.errors import DataError
+from mrisim.errors import DataError, MrisimError
 from mrisim.formats import bids
 from mrisim.items import Item, load, usable_slices
 from mrisim.quality import foreground_mask, nrmse, psnr, ssim
@@ -161,6 +161,14 @@ def process(item: Item, job: Job, out: Path, *, n_threads: int = 1) -> Report:
         failures=tuple(f"slice {slice_id} holds NaN, Inf or only zeros; left out" for slice_id in broken),
         seconds=time.perf_counter() - started,
     )
+
+
+def attempt(item: Item, job: Job, out: Path, *, n_threads: int = 1) -> Report:
+    """Process one item as `process` does; an error that a user can cause becomes a report."""
+    try:
+        return process(item, job, out, n_threads=n_threads)
+    except MrisimError as error:
+        return Report(item.item_id, failures=(str(error),), exit_code=error.exit_code)
 
 
 def measure_quality(image: np.ndarray, clean: np.ndarray) -> dict[str, Any]:

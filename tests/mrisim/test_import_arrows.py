@@ -20,7 +20,7 @@ LAYERS = [
     {"sidecar", "kinds", "testing"},
     {"items", "calibrate", "preview", "selftest", "doctor", "progress", "cohort"},
     {"job", "contact_sheet", "describe_scan"},
-    {"batch", "replay"},
+    {"batch", "dask", "replay"},
     {"cli"},
 ]
 LAYER_OF = {name: depth for depth, names in enumerate(LAYERS) for name in names}
@@ -29,7 +29,7 @@ LAYER_OF = {name: depth for depth, names in enumerate(LAYERS) for name in names}
 
 def _layer(module: str) -> int:
     first = module.split(".")[1] if "." in module else ""
-    name = first.split("_")[0] if first.startswith(("cohort_", "cli_")) else first
+    name = first.split("_")[0] if first.startswith(("cohort_", "cli_", "dask_")) else first
     return LAYER_OF.get(name, -1)
 
 
