@@ -55,12 +55,19 @@ app = typer.Typer(
 )
 
 CTRL_C = 130
+EVALUATIONS = {"classification": "diagnose.evaluate", "segmentation": "diagnose.segmentation.evaluate"}
+"""Task -> module with its ``evaluate`` and ``estimate``; a result has ``folder``, ``results``, ``notes``, ``lines``."""
 
 
 @app.command()
 def train(
     norm: Annotated[
-        str | None, typer.Option("--norm", help="bn, gn, ln, in or none.  [default: gn]", show_default=False)
+        str | None,
+        typer.Option(
+            "--norm",
+            help="bn, gn, ln, in or none; segmentation also ln-channel.  [default: the task's]",
+            show_default=False,
+        ),
     ] = None,
     task: Annotated[
         str, typer.Option("--task", help="classification, segmentation or reconstruction.")
@@ -158,9 +165,7 @@ def evaluate(
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
-    """Corrupt the k-space of the test split, reconstruct, predict: AUROC by kind and level, with intervals."""
-    from diagnose.evaluation.shift_report import result_lines
-
+    """Corrupt the k-space of the test split, reconstruct, predict: AUROC or Dice by kind and level, with intervals."""
     if bool(runs) == bool(predictions):
         raise UsageError("expected run folders, or --predictions CSV; got " + ("both" if runs else "neither"))
     if predictions is not None:
@@ -169,8 +174,7 @@ def evaluate(
         result = evaluate_predictions(predictions, out or Path(f"{predictions.name.split('.')[0]}-results"))
     else:
         from diagnose.adapt import parse_adaptation
-        from diagnose.evaluate import EvaluationRequest, estimate
-        from diagnose.evaluate import evaluate as run_evaluation
+        from diagnose.evaluate import EvaluationRequest
         from diagnose.run_folder import DataLocation
         from diagnose.slice_images import check_kinds
         from diagnose.training.loop import Watch
@@ -180,19 +184,30 @@ def evaluate(
             tuple(parse_adaptation(text) for text in dict.fromkeys(adapt or ["frozen"])), validation_shifts,
         )  # fmt: skip
         location = None if data is None else DataLocation(data, labels)
+        of_task = _evaluation_of(list(runs or []))
         if dry_run:
-            cost = estimate(list(runs or []), request, data=location, n_threads=threads or n_cores())
+            cost = of_task.estimate(list(runs or []), request, data=location, n_threads=threads or n_cores())
             print_result(cost.record, cost.lines, as_json)
             return
         stop_on_sigterm(at_once=True)
-        result = run_evaluation(
+        result = of_task.evaluate(
             list(runs or []), request, out, data=location, overwrite=overwrite, n_threads=threads or n_cores(),
             watch=Watch(log, image_progress()),
         )  # fmt: skip
     for note in result.notes:
         log(f"note: {note}")
     record = {"out": str(result.folder), "results": [entry.record for entry in result.results]}
-    print_result(record, [*result_lines(result.results), "", f"wrote {result.folder}"], as_json)
+    print_result(record, [*result.lines, "", f"wrote {result.folder}"], as_json)
+
+
+def _evaluation_of(runs: list[Path]) -> Any:
+    """Return the module that evaluates runs of this task; what is no run folder is refused by that of diagnosis."""
+    from importlib import import_module
+
+    from diagnose.run_folder import task_of
+
+    folders = [run for run in runs if (run / "config.yaml").is_file()]
+    return import_module(EVALUATIONS[task_of(folders[0]) if folders else "classification"])
 
 
 @app.command()

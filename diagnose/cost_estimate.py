@@ -49,9 +49,11 @@ def seconds_per_image(table: SliceTable, shifts: list[Shift], crop: int | None, 
     return total / n_threads
 
 
-def training_seconds(network: torch.nn.Module, batch_shape: tuple[int, ...], n_slices: int) -> float:
-    """Return the time of training steps over so many slices, in s, in the formats that a run would choose."""
-    execution = choose_execution(network, batch_shape, precision="auto", memory_format="auto")
+def training_seconds(
+    network: torch.nn.Module, batch_shape: tuple[int, ...], n_slices: int, *, memory_format: str = "auto"
+) -> float:
+    """Return the time of training steps over so many items, in s, in the formats that a run would choose."""
+    execution = choose_execution(network, batch_shape, precision="auto", memory_format=memory_format)
     return min(execution.milliseconds.values()) / 1e3 / batch_shape[0] * n_slices
 
 

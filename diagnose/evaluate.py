@@ -25,7 +25,7 @@ from diagnose.evaluation.prediction_table import PredictionBlock, read_table, wr
 from diagnose.evaluation.pseudo_count import choose_n_pseudo, recorded_choice, validation_shifts
 from diagnose.evaluation.released_artifacts import LEVELS, released_table_version
 from diagnose.evaluation.runs import REQUEST, digest, load_models, open_output, record_of_runs, table_of_runs
-from diagnose.evaluation.shift_report import write_results
+from diagnose.evaluation.shift_report import result_lines, write_results
 from diagnose.evaluation.shift_results import ShiftResult, shift_results
 from diagnose.run_folder import DataLocation
 from diagnose.slice_images import CLEAN, ImageStore, Shift, image_store, simulator_hash, split_images
@@ -90,6 +90,11 @@ class EvaluationResult:
     folder: Path
     results: list[ShiftResult]
     notes: tuple[str, ...]
+
+    @property
+    def lines(self) -> list[str]:
+        """The results as text."""
+        return result_lines(self.results)
 
 
 def evaluate(

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from diagnose.training.execution import Execution
-from diagnose.training.spec import LoopSpec, TrainSpec
+from diagnose.training.spec import LoopSpec, Spec, TrainSpec
 from mrisim.errors import ConfigError, DataError
 from mrisim.files import PARTIAL, write_text, written_whole
 
@@ -128,8 +128,8 @@ def task_of(folder: Path) -> str:
     return str(_config(folder).get("task", TrainSpec.task))
 
 
-def read_spec(folder: Path) -> TrainSpec:
-    """Return the request of a run of diagnosis.
+def read_spec(folder: Path, spec_type: type[Spec] = TrainSpec) -> Spec:
+    """Return the request of a run of the task that ``spec_type`` belongs to; of diagnosis by default.
 
     Raises
     ------
@@ -137,9 +137,9 @@ def read_spec(folder: Path) -> TrainSpec:
         If the folder is no run, or one of another task.
     """
     task = task_of(folder)
-    if task != TrainSpec.task:
-        raise DataError(f"{folder.name} is a run of {task}; expected one of {TrainSpec.task}")
-    return TrainSpec.model_validate(_config(folder))
+    if task != spec_type.task:
+        raise DataError(f"{folder.name} is a run of {task}; expected one of {spec_type.task}")
+    return spec_type.model_validate({name: value for name, value in _config(folder).items() if name != "task"})
 
 
 def _config(folder: Path) -> dict[str, Any]:
@@ -249,6 +249,9 @@ def draw_progress(folder: Path, history: list[dict[str, Any]], measure: str) -> 
     epochs = [entry["epoch"] + 1 for entry in history]
     left.plot(epochs, [entry["train_loss"] for entry in history], color="black")
     left.set(xlabel="epoch", ylabel="training loss")
+    if "val_loss" in history[0]:
+        left.plot(epochs, [entry["val_loss"] for entry in history], color="black", linestyle=":", label="validation")
+        left.legend(fontsize=7)
     for part in history[0][name]:
         right.plot(epochs, [entry[name][part] for entry in history], label=part)
     right.plot(epochs, [entry[f"{name}_mean"] for entry in history], color="black", linewidth=2, label="mean")

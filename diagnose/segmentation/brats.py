@@ -98,8 +98,13 @@ def _grouped(files: Sequence[Path], release: str) -> tuple[Case, ...]:
     return tuple(Case(name, patients[name], release, paths[name]) for name in sorted(paths))
 
 
-def check_cases(cases: Sequence[Case], patch_shape: tuple[int, int, int]) -> None:
+def check_cases(cases: Sequence[Case], patch_shape: tuple[int, int, int]) -> np.ndarray:
     """Refuse, before anything is trained, what would stop or spoil a training: headers and labels of all cases.
+
+    Returns
+    -------
+    bool array (case, class)
+        Which class of `CLASSES` is in which case.
 
     Raises
     ------
@@ -107,18 +112,19 @@ def check_cases(cases: Sequence[Case], patch_shape: tuple[int, int, int]) -> Non
         If contrasts of a case differ in shape or affine, a volume is smaller than the patch, a label is not of the
         release, a mask is empty, or a class is in no case at all.
     """
-    present = np.zeros(len(CLASSES), bool)
-    for case in cases:
+    present = np.zeros((len(cases), len(CLASSES)), bool)
+    for index, case in enumerate(cases):
         shape = _common_grid(case)
         if any(side < patch for side, patch in zip(shape, patch_shape, strict=True)):
             raise DataError(f"{case.name} is {shape}; expected at least the patch, {tuple(patch_shape)}")
         found = np.unique(load_labels(case))
         if not found.any():
             raise DataError(f"{case.paths['seg'].name} is empty; expected some tumour")
-        present[found[found > 0] - 1] = True
-    if not present.all():
-        absent = ", ".join(name for name, there in zip(CLASSES, present, strict=True) if not there)
+        present[index, found[found > 0] - 1] = True
+    if not present.any(axis=0).all():
+        absent = ", ".join(name for name, there in zip(CLASSES, present.any(axis=0), strict=True) if not there)
         raise DataError(f"{absent} is in none of the {len(cases)} cases; expected every class (is the release right?)")
+    return present
 
 
 def _common_grid(case: Case) -> tuple[int, int, int]:

@@ -128,9 +128,11 @@ def _validated(state: TrainingState, course: Course) -> dict[str, Any]:
         )
     found = course.task.validate(state.network, course.execution)
     name = f"val_{course.task.measure.lower()}"
+    loss = {} if found.loss is None else {"val_loss": found.loss}
     return {
         "epoch": state.epoch,
         "train_loss": state.loss_sum / course.task.n_items,
+        **loss,
         name: found.parts,
         f"{name}_mean": found.mean,
         "lr": float(state.optimizer.param_groups[0]["lr"]),

@@ -50,6 +50,8 @@ class Validated:
     mean: float
     parts: dict[str, float] = field(default_factory=dict)
     """By finding, class or data set."""
+    loss: float | None = None
+    """On the same data, where the task measures it; lower is better."""
 
 
 class Task(Protocol):
@@ -83,7 +85,7 @@ class Task(Protocol):
         """Predict with the best weights, write what a finished run holds, return the content of results.json."""
 
 
-TASKS = ("classification",)
+TASKS = ("classification", "segmentation")
 
 
 def task_module(name: str) -> Any:

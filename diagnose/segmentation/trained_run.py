@@ -1,0 +1,93 @@
+"""A trained run of segmentation as a predictor, and the cases that runs were trained on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from diagnose.checkpoint import load_network
+from diagnose.run_folder import DONE, SPLIT, DataLocation, read_location, read_spec
+from diagnose.segmentation.case_table import CaseTable, load_case_table
+from diagnose.segmentation.request import SegmentationModel, SegmentationSpec
+from diagnose.segmentation.whole_volumes import Windows
+from mrisim.errors import ConfigError, DataError
+
+
+@dataclass(frozen=True, eq=False)
+class SegmentationRun:
+    """A finished run: its network and all that its predictions depend on."""
+
+    name: str
+    network: torch.nn.Module
+    description: SegmentationModel
+    spec: SegmentationSpec
+    folder: Path
+
+    @classmethod
+    def load(cls, run: Path) -> SegmentationRun:
+        """Read a run folder.
+
+        Raises
+        ------
+        DataError
+            If it is no finished run of segmentation, or its weights are refused (`diagnose.checkpoint.load_network`).
+        """
+        spec = read_spec(run, SegmentationSpec)
+        if not (run / DONE).exists():
+            raise DataError(f"{run.name} is not finished; run the same `diagnose train` command again")
+        network, description = load_network(run, SegmentationModel)
+        return cls(run.resolve().name, network, description, spec, run)
+
+    @property
+    def windows(self) -> Windows:
+        """How whole volumes are gone through."""
+        return Windows(self.description.patch_shape, self.description.overlap)
+
+
+def load_runs(runs: Sequence[Path]) -> list[SegmentationRun]:
+    """Read finished run folders of different names that scale alike.
+
+    Raises
+    ------
+    DataError
+        If one is no finished run of segmentation.
+    ConfigError
+        If two have one name or different scalings.
+    """
+    models = [SegmentationRun.load(run) for run in runs]
+    if len({model.name for model in models}) < len(models):
+        raise ConfigError("two runs have one name; expected different ones, because rows go by it")
+    scalings = {model.description.scaling for model in models}
+    if len(scalings) > 1:
+        raise ConfigError(f"the runs scale by {' and '.join(sorted(scalings))}; expected one scaling in an evaluation")
+    return models
+
+
+def cases_of_runs(models: Sequence[SegmentationRun], data: DataLocation | None) -> CaseTable:
+    """Return the cases of all runs, after checking that the data are those that each was trained on.
+
+    Parameters
+    ----------
+    models : sequence of SegmentationRun
+    data : DataLocation, optional
+        Where the data lie now; by default where they lay when the first run was trained.
+
+    Raises
+    ------
+    DataError
+        If a run was trained on other data.
+    """
+    location = data or read_location(models[0].folder)
+    # the run's own split: it goes with the run, wherever the stored file it came from may be now
+    table = load_case_table(location.root, models[0].spec, models[0].folder / SPLIT)
+    for model in models:
+        if json.loads((model.folder / "data.lock.json").read_text(encoding="utf-8")) != dict(table.lock):
+            raise DataError(
+                f"{model.name} was trained on other data or another split than those found now; expected the same "
+                "(files with their sizes and contents, SHA-256 of the split)"
+            )
+    return table
