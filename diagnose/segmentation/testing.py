@@ -1,4 +1,4 @@
-"""For tests, ours and others': heads in the layout of the embedded cohort, BraTS NIfTI and k-space, trained in a second."""
+"""For tests, ours and others': heads as the embedded cohort writes them, BraTS NIfTI and k-space, tiny ones."""
 
 from __future__ import annotations
 

@@ -201,7 +201,7 @@ def test_without_kspace_the_split_is_drawn_by_patient_and_a_stored_one_is_kept(t
     kept = load_data(small_spec(split_seed=2), DataLocation(root, split=stored))
     assert kept.splits == drawn.splits and kept.identity == drawn.identity
     write_head(root, 14, "")
-    with pytest.raises(DataError, match="1 cases are not in split.csv, the first is BraTS-GLI-00014-000"):
+    with pytest.raises(DataError, match=r"1 cases are not in split\.csv, the first is BraTS-GLI-00014-000"):
         load_data(small_spec(), DataLocation(root, split=stored))
     with pytest.raises(ConfigError, match="no --labels"):
         load_data(small_spec(), DataLocation(root, labels=stored))
