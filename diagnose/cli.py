@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -33,9 +33,6 @@ from diagnose.cli_output import (
     stop_on_sigterm,
 )  # fmt: skip
 from mrisim.errors import MrisimError, UsageError
-
-if TYPE_CHECKING:
-    pass
 
 # Everything heavy is imported inside the commands: --help must answer at once.
 

@@ -12,17 +12,18 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 if TYPE_CHECKING:
+    from mrisim.cohort_collection import CohortCollection
     from mrisim.cohort_protocol import CohortSpec
 
 
-def default_data(spec: CohortSpec | None = None) -> Path:
+def default_data(spec: CohortSpec | CohortCollection | None = None) -> Path:
     """Return an embedded cohort, the knees if none is named; it is made, and announced, on first use."""
     from mrisim.cohort_cache import default_cohort
 
     return default_cohort(count_progress("patients"), announce=log, spec=spec)
 
 
-def raise_for_missing_cohort(as_json: bool, spec: CohortSpec | None = None) -> None:
+def raise_for_missing_cohort(as_json: bool, spec: CohortSpec | CohortCollection | None = None) -> None:
     """End a dry run that would first have to make the cohort: say what that costs, and make nothing."""
     from mrisim.cohort import is_complete
     from mrisim.cohort_cache import cached_path, cost_line

@@ -10,8 +10,12 @@ import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mrisim.cohort_protocol import CohortSpec, default_spec
+
+if TYPE_CHECKING:
+    from mrisim.cohort_collection import CohortCollection
 
 VARIABLE = "MRISIM_CACHE"
 
@@ -33,8 +37,8 @@ def cache_folder(environment: Mapping[str, str] = os.environ) -> Path:
     return Path(base).expanduser() / "mrisim" / "cohorts"
 
 
-def cached_path(spec: CohortSpec) -> Path:
-    """Return where the cache keeps, or would keep, a cohort."""
+def cached_path(spec: CohortSpec | CohortCollection) -> Path:
+    """Return where the cache keeps, or would keep, a cohort or several."""
     return cache_folder() / f"{spec.anatomy}-{spec.sha256[:12]}"
 
 
@@ -42,7 +46,7 @@ def default_cohort(
     progress: Callable[[int, int], None] = lambda done, total: None,
     *,
     announce: Callable[[str], None] = lambda line: None,
-    spec: CohortSpec | None = None,
+    spec: CohortSpec | CohortCollection | None = None,
     n_workers: int | None = None,
 ) -> Path:
     """Return the folder of the default cohort, which is made if it is not there.
@@ -53,8 +57,8 @@ def default_cohort(
         Told the number of patients done, and of all.
     announce : callable
         Told size, place and time before anything is written; not called where the cohort is there.
-    spec : CohortSpec, optional
-        Another cohort to be cached in the same way.
+    spec : CohortSpec or CohortCollection, optional
+        Another cohort, or several, to be cached in the same way.
     n_workers : int, optional
         None: the cores that this process may use.
 
@@ -64,6 +68,7 @@ def default_cohort(
         If the disk has no room; nothing was written.
     """
     from mrisim.cohort import is_complete, make_cohort
+    from mrisim.cohort_collection import make_collection
 
     spec = spec or default_spec()
     folder = cached_path(spec)
@@ -72,7 +77,10 @@ def default_cohort(
     n_workers = n_workers or usable_cores()
     announce(cost_line(spec, n_workers, str(folder)))
     # Two trainings started together want the same cohort: the second waits for the first.
-    make_cohort(spec, folder, n_workers=n_workers, wait_for_other=True, on_patient=progress)
+    if isinstance(spec, CohortSpec):
+        make_cohort(spec, folder, n_workers=n_workers, wait_for_other=True, on_patient=progress)
+    else:
+        make_collection(spec, folder, n_workers=n_workers, wait_for_other=True, on_patient=progress)
     return folder
 
 
@@ -81,8 +89,10 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def cost_line(spec: CohortSpec, n_workers: int, place: str) -> str:
+def cost_line(spec: CohortSpec | CohortCollection, n_workers: int, place: str) -> str:
     """Return size, place and time of a cohort in one line."""
+    if not isinstance(spec, CohortSpec):
+        return "; ".join(cost_line(part, n_workers, place) for part in spec.parts)
     sizes = spec.n_patients
     size_mb = spec.bytes_per_patient * sizes.total / 1e6
     return (

@@ -109,6 +109,8 @@ def _table(root: Path) -> dict[str, dict[str, Value]]:
         return {}
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
+        if "parts" in content:  # several cohorts, each in its folder
+            return {f"{part}/{file}": row for part in content["parts"] for file, row in _table(root / part).items()}
         anatomy = {"anatomy": content["spec"]["anatomy"]}
         return {
             row["path"]: {

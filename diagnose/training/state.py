@@ -16,6 +16,8 @@ from mrisim.errors import DataError
 from mrisim.files import written_whole
 
 STATE = "last.ckpt"
+RISE = 0.01
+"""Share of the steps of one-cycle-linear in which the rate rises."""
 
 
 @dataclass
@@ -85,13 +87,21 @@ class TrainingState:
 
 
 def new_state(network: nn.Module, spec: LoopSpec, n_batches: int) -> TrainingState:
-    """Return the state before the first step: AdamW (Adam where weight_decay is 0), one-cycle or a constant rate."""
+    """Return the state before the first step: AdamW (Adam where weight_decay is 0), one-cycle or a constant rate.
+
+    one-cycle-linear is the third paper's: 1 % of the steps rise from lr / 25, the others fall back to it.
+    """
     optimizer = torch.optim.AdamW(network.parameters(), lr=spec.lr, weight_decay=spec.weight_decay)
     scheduler: torch.optim.lr_scheduler.LRScheduler
     if spec.schedule.startswith("one-cycle"):
-        shape: Any = "linear" if spec.schedule == "one-cycle-linear" else "cos"
+        total_steps = spec.epochs * n_batches
+        shape: dict[str, Any] = {}
+        if spec.schedule == "one-cycle-linear":
+            # torch divides by the rising steps less one: two at least, where there are so many
+            rise = max(RISE, 2 / total_steps) if total_steps > 2 else 1 / 3
+            shape = {"anneal_strategy": "linear", "pct_start": rise, "div_factor": 25, "final_div_factor": 1}
         scheduler = torch.optim.lr_scheduler.OneCycleLR(
-            optimizer, max_lr=spec.lr, total_steps=spec.epochs * n_batches, cycle_momentum=False, anneal_strategy=shape
+            optimizer, max_lr=spec.lr, total_steps=total_steps, cycle_momentum=False, **shape
         )
     else:
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, _constant)

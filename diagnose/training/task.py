@@ -85,14 +85,15 @@ class Task(Protocol):
         """Predict with the best weights, write what a finished run holds, return the content of results.json."""
 
 
-TASKS = ("classification", "segmentation")
+TASKS = ("classification", "segmentation", "reconstruction")
 
 
 def task_module(name: str) -> Any:
     """Return the module of a task, `TASKS` names them.
 
-    Each has ``SPEC`` (the type of its request), ``DEFAULT_DATA`` (the embedded cohort it trains on, a `CohortSpec`),
-    ``load_data``, ``prepare``, ``estimate`` and ``lines_of``, called as those of `diagnose.tasks.classification`.
+    Each has ``SPEC`` (the type of its request), ``DEFAULT_DATA`` (the embedded cohort it trains on: a `CohortSpec` or a
+    `CohortCollection`), ``load_data``, ``prepare``, ``estimate`` and ``lines_of``, called as those of
+    `diagnose.tasks.classification`.
 
     Raises
     ------
