@@ -31,7 +31,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-LIBRARIES = ("numpy", "scipy", "numba", "sigpy", "PyWavelets", "torch", "torchio", "monai", "SimpleITK")
+LIBRARIES = ("numpy", "scipy", "numba", "sigpy", "PyWavelets", "torch", "torchio", "monai", "SimpleITK", "distributed")
 N_REPETITIONS = 7
 ONE_THREAD = dict.fromkeys(
     (
@@ -79,14 +79,25 @@ class Benchmark:
 
 def main(title: str, build: Callable[[bool], Benchmark]) -> None:
     """Run a benchmark from the command line; `build` is told whether it shall be quick."""
+    options = command_line(title)
+    record = measured(title, build(options.quick), options)
+    save(record, options.out)
+
+
+def command_line(title: str, n_repetitions: int = N_REPETITIONS) -> argparse.Namespace:
+    """Return the options quick, repetitions and out; start the script again if a library could use several threads."""
     parser = argparse.ArgumentParser(description=title)
     parser.add_argument("--quick", action="store_true", help="tiny sizes, one repetition")
-    parser.add_argument("--repetitions", type=int, default=N_REPETITIONS)
+    parser.add_argument("--repetitions", type=int, default=n_repetitions)
     parser.add_argument("--out", type=Path, help="write the results here, as JSON")
     options = parser.parse_args()
     if any(os.environ.get(name) != value for name, value in ONE_THREAD.items()):
         os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **ONE_THREAD})
-    benchmark = build(options.quick)
+    return options
+
+
+def measured(title: str, benchmark: Benchmark, options: argparse.Namespace) -> dict[str, Any]:
+    """Run the contenders, print a table, and return the record."""
     print(title)
     for line in benchmark.left_out:
         print(f"left out: {line}")
@@ -105,9 +116,14 @@ def main(title: str, build: Callable[[bool], Benchmark]) -> None:
         "left_out": benchmark.left_out,
     }
     _print(record)
-    if options.out:
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    return record
+
+
+def save(record: Mapping[str, Any], out: Path | None) -> None:
+    """Write a record as JSON, if it is wanted."""
+    if out:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 
 def _alternate(
