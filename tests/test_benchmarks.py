@@ -44,6 +44,12 @@ def growth_report():
         yield module
 
 
+@pytest.fixture(scope="module")
+def loader_share(comparison):
+    with loaded("loader_share") as module:
+        yield module
+
+
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_a_benchmark_runs(script, tmp_path):
     out = tmp_path / "result.json"
@@ -183,3 +189,22 @@ def test_the_readme_tells_what_the_committed_result_says(growth_report):
     told = growth_report.with_section(readme, growth_record(growth_report))
     assert "| matrix | 2.00 (2.00 to 2.00) |" in told and "has no result yet" not in told.split("## Growth")[1]
     assert growth_report.with_section(told, record) == readme
+
+
+def test_steps_are_timed_from_the_end_of_the_epoch_before_and_the_first_epoch_does_not_count(loader_share, monkeypatch):
+    now = iter([10.0, 11.0, 20.0, 23.0, 24.0, 30.0, 32.0, 36.0, 39.0])
+    monkeypatch.setattr(loader_share.time, "perf_counter", lambda: next(now))
+    clock = loader_share.StepClock()
+    watch = clock.watch
+    watch.say("training bn, seed 0")
+    for n_epoch in (1, 2, 3):
+        assert not watch.stop() and not watch.stop()
+        watch.say(f"epoch {n_epoch}/3  loss 0.5")
+    # two steps each: 20 to 24, and 30 to 36; validation, after the last step, is not in it
+    assert clock.seconds_per_step == [2.0, 3.0]
+
+
+def test_the_share_is_the_median_over_pairs_of_runs(loader_share):
+    found = loader_share.compared([[0.1, 0.1], [0.2, 0.2], [0.1, 0.1]], [[0.11, 0.11], [0.21, 0.21], [0.3, 0.3]], 0.02)
+    assert found["share"] == pytest.approx(0.1) and found["share_if_nothing_overlaps"] == pytest.approx(0.2)
+    assert found["clean_step_ms"] == pytest.approx(100) and found["shifted_step_ms"] == pytest.approx(210)
