@@ -25,12 +25,12 @@ from comparison import Benchmark, Contender, command_line, measured, save
 
 from diagnose.dataset import load_slice_table
 from diagnose.run_folder import DataLocation, recall_execution
-from diagnose.sampling import epoch_order, shifted_epoch
 from diagnose.slice_images import Shift, image_store, split_images
 from diagnose.testing import SMALL, write_cohort
 from diagnose.train import fit
-from diagnose.train_spec import TrainSpec
-from diagnose.training_loop import Watch
+from diagnose.training.loop import Watch
+from diagnose.training.sampling import epoch_order, shifted_epoch
+from diagnose.training.spec import TrainSpec
 from mrisim.cohort import make_cohort
 from mrisim.cohort_protocol import SplitSizes, cohort_spec
 
