@@ -15,8 +15,9 @@ Zbontar et al. 2018, arXiv:1811.08839; Tibrewala et al. 2023, arXiv:2304.09254 (
 from __future__ import annotations
 
 from dataclasses import asdict, replace
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -34,6 +35,9 @@ from mrisim.formats.hdf5 import open_hdf5, text_attribute
 from mrisim.formats.header import Header, header_xml, parse_header, unstated
 from mrisim.quality import rss
 from mrisim.scan import Acquisition, Scan, coil_images
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
 
 TARGETS = ("reconstruction_rss", "reconstruction_esc")
 CSM, PSI = "sensitivity_maps", "noise_covariance"
@@ -164,14 +168,22 @@ def _acquisition(file: Any, header: Header, layout: KspaceLayout, notes: list[st
 
 
 def _own_acquisition(text: str, notes: list[str], name: str) -> Acquisition:
-    from pydantic import TypeAdapter, ValidationError
+    from pydantic import ValidationError
 
     try:
-        stored = TypeAdapter(Acquisition).validate_json(text)
+        stored = _acquisition_adapter().validate_json(text)
     except ValidationError as error:
         first = error.errors()[0]
         raise DataError(f"{ACQUISITION_ATTRIBUTE} of {name} is wrong at {first['loc']}: {first['msg']}") from None
     return replace(stored, notes=(*stored.notes, *(note for note in notes if note not in stored.notes)))
+
+
+@cache
+def _acquisition_adapter() -> TypeAdapter[Acquisition]:
+    """Build the validator once: that takes as long as reading a small file."""
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(Acquisition)
 
 
 def _maps(file: Any, layout: KspaceLayout, chosen: list[int]) -> np.ndarray | None:
@@ -180,7 +192,9 @@ def _maps(file: Any, layout: KspaceLayout, chosen: list[int]) -> np.ndarray | No
     expected = (layout.n_slices, layout.n_coils, *layout.matrix)
     if file[CSM].shape != expected:
         raise DataError(f"`{CSM}` has shape {file[CSM].shape}; expected {expected} as the k-space")
-    return np.stack([file[CSM][index] for index in chosen])
+    first, last = min(chosen), max(chosen)
+    maps = file[CSM][first : last + 1]  # at once: maps that all slices share are one compressed chunk
+    return maps if chosen == [*range(first, last + 1)] else maps[np.subtract(chosen, first)]
 
 
 def write(
