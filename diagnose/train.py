@@ -131,8 +131,11 @@ def _train_and_predict(task: Task, spec: LoopSpec, folder: Path, watch: Watch, g
     state = new_state(execution.laid_out(network), spec, batches_in_epoch(task, spec))
     state.restore(folder)
     course = Course(task, spec, execution, group, folder, watch)
-    while state.epoch < spec.epochs and state.epoch - 1 - state.best_epoch < spec.patience:
-        run_epoch(state, course)
+    try:
+        while state.epoch < spec.epochs and state.epoch - 1 - state.best_epoch < spec.patience:
+            run_epoch(state, course)
+    finally:
+        task.close(folder)
     return group.first(lambda: _finish(task, spec, state.history, execution, folder))
 
 

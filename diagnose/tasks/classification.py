@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from diagnose.run_folder import DataLocation, run_name
 from diagnose.slice_images import ImageStore, Progress, Shift, image_store, make_images, split_images
 from diagnose.tasks.findings import auroc_by_finding, loss, predict
 from diagnose.training.distributed import ProcessGroup
+from diagnose.training.epoch_images import EpochImages
 from diagnose.training.execution import Execution, choose_execution
 from diagnose.training.sampling import epoch_order, epoch_translations, shifted_epoch, translate
 from diagnose.training.spec import TrainSpec
@@ -29,7 +31,6 @@ from mrisim.errors import ConfigError
 
 SPEC = TrainSpec
 DEFAULT_DATA = default_spec()
-SHIFTED = "shifted-epoch.npy"
 
 __all__ = ["DEFAULT_DATA", "SPEC", "Classification", "architecture_of", "estimate", "lines_of", "load_data", "prepare"]
 
@@ -96,7 +97,7 @@ class Classification:
         spec, train = self.spec, self.parts["train"]
         order = epoch_order(train.labels, seed=spec.seed, epoch=epoch)
         moves = epoch_translations(len(order), spec.max_shift_px, seed=spec.seed, epoch=epoch)
-        images = self._epoch_images(epoch, order, folder, group)
+        images = self.shifted.of(epoch, folder, group) if spec.train_shift else self.images["train"]
 
         def batch_loss(network: nn.Module, places: slice, execution: Execution) -> Tensor:
             rows = order[places]
@@ -108,18 +109,22 @@ class Classification:
 
         return batch_loss
 
-    def _epoch_images(self, epoch: int, order: np.ndarray, folder: Path, group: ProcessGroup) -> np.ndarray:
-        """Return the training images of an epoch: the clean ones, or those that its shift makes now."""
-        spec, clean, file = self.spec, self.images["train"], folder / SHIFTED
-        if not spec.train_shift:
-            return clean
-        draw = (spec.train_shift, spec.corruption_seed, epoch)
+    @cached_property
+    def shifted(self) -> EpochImages:
+        """The training images of each epoch under the shift that the run trains on."""
+        spec, train = self.spec, self.parts["train"]
 
-        def make() -> None:
-            shifted_epoch(file, self.parts["train"], clean, order, self.store, draw=draw)
+        def make(file: Path, epoch: int, progress: Progress) -> None:
+            order = epoch_order(train.labels, seed=spec.seed, epoch=epoch)
+            draw = (spec.train_shift, spec.corruption_seed, epoch)
+            shifted_epoch(file, train, self.images["train"], order, self.store, draw=draw, progress=progress)
 
-        group.first(make)
-        return np.load(file, mmap_mode="r", allow_pickle=False)
+        return EpochImages(make, spec.epochs)
+
+    def close(self, folder: Path) -> None:
+        """End the making of images."""
+        if self.spec.train_shift:
+            self.shifted.close(folder)
 
     def validate(self, network: nn.Module, execution: Execution) -> Validated:
         """Return the AUROC of each finding on clean validation."""
@@ -138,7 +143,6 @@ class Classification:
 
     def finish(self, folder: Path, execution: Execution) -> dict[str, Any]:
         """Predict clean validation and test; write the prediction table; return AUROC with intervals."""
-        (folder / SHIFTED).unlink(missing_ok=True)
         trained, description = load_model(folder)
         images = {split: (self.parts[split], self.images[split]) for split in ("val", "test")}
         blocks = predict_clean(trained, description, images, run=folder.name, execution=execution)

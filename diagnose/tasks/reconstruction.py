@@ -159,6 +159,9 @@ class Reconstruction:
             seed=spec.seed, epoch=epoch, validation_ssim=value,
         )  # fmt: skip
 
+    def close(self, folder: Path) -> None:
+        """Nothing is held between epochs."""
+
     def finish(self, folder: Path, execution: Execution) -> dict[str, Any]:
         """Reconstruct the test volumes, and zero-fill them; write the table; return the means with intervals."""
         network, description = load_network(folder, ReconstructionModel)

@@ -133,6 +133,9 @@ class Segmentation:
             patch_shape=spec.patch_shape, overlap=spec.overlap, validation_dice=value,
         )  # fmt: skip
 
+    def close(self, folder: Path) -> None:
+        """Nothing is held between epochs."""
+
     def finish(self, folder: Path, execution: Execution) -> dict[str, Any]:
         """Predict clean validation and test; write the table of Dice; return Dice and baselines with intervals."""
         network, description = load_network(folder, SegmentationModel)

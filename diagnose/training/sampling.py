@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from diagnose.dataset import SliceTable
-from diagnose.slice_images import ImageStore, Shift, fill_images, new_image_map
+from diagnose.slice_images import ImageStore, Progress, Shift, fill_images, new_image_map
 from diagnose.volumes import Volume
 from mrisim.seeding import stream
 
@@ -77,6 +77,7 @@ def shifted_epoch(
     store: ImageStore,
     *,
     draw: tuple[str, int, int],
+    progress: Progress | None = None,
 ) -> np.ndarray:
     """Corrupt the k-space of the slices that an epoch needs; return their images.
 
@@ -92,6 +93,7 @@ def shifted_epoch(
         From `epoch_order`.
     store : ImageStore
     draw : (train shift, corruption seed, epoch)
+    progress : callable, optional
 
     Returns
     -------
@@ -106,5 +108,5 @@ def shifted_epoch(
         # Another item in every epoch: else a slice would meet the same noise thirty times.
         return shift, f"{volume.stem}/epoch {epoch}"
 
-    fill_images(images, table, shift_of, store, wanted=np.isin(np.arange(len(clean)), order))
+    fill_images(images, table, shift_of, store, wanted=np.isin(np.arange(len(clean)), order), progress=progress)
     return images

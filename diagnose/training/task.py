@@ -81,6 +81,9 @@ class Task(Protocol):
     def description(self, epoch: int, value: float) -> SavedModel:
         """Return what is written beside the weights of an epoch."""
 
+    def close(self, folder: Path) -> None:
+        """Give back what the epochs held, threads and files, however the training ended."""
+
     def finish(self, folder: Path, execution: Execution) -> dict[str, Any]:
         """Predict with the best weights, write what a finished run holds, return the content of results.json."""
 
