@@ -1,4 +1,4 @@
-"""Corrupted training images, made an epoch ahead: with a free core, the loop waits for those of its first epoch only."""
+"""Corrupted training images, made an epoch ahead: where a core is free, the loop waits for the first epoch only."""
 
 from __future__ import annotations
 
