@@ -166,7 +166,7 @@ def test_data_that_have_changed_are_refused(heads, segmentation_run, tmp_path):
         (EvaluationRequest(("noise",), (1,), ("sense",)), "evaluated on rss"),
         (EvaluationRequest(("noise",), (1,), adaptations=(Adaptation("precise-bn"),)), "precise-bn has no meaning"),
         (EvaluationRequest(("noise",), (1,), validation_shifts=True), "shifted validation has no meaning"),
-        (EvaluationRequest(("madaan-rice",), (1,)), "madaan-noise acts on slices"),
+        (EvaluationRequest(("madaan-rice",), (1,)), "madaan-rice acts on slices"),
     ],
 )
 def test_what_segmentation_has_not_is_refused(segmentation_run, request_, message):
