@@ -10,8 +10,9 @@ from mrisim.seeding import stream
 RNG = stream(0, "norm gains")
 
 
-def draw(n_norms=2, n_seeds=5, n_cases=200, shift=0.0):
-    patients = RNG.normal(0.6, 0.1, n_cases)
+def draw(n_norms=2, n_seeds=5, n_cases=200, shift=0.0, by_patient=0.0):
+    """Return (norm, seed, case); ``by_patient`` is how much patients differ in what they gain, in every seed alike."""
+    patients = RNG.normal(0.6, 0.1, n_cases) + RNG.normal(0, by_patient, (n_norms, 1, n_cases))
     noise = RNG.normal(0, 0.02, (n_norms, n_seeds, n_cases)) + RNG.normal(0, 0.01, (n_norms, n_seeds, 1))
     return patients + noise + shift * np.arange(n_norms)[:, None, None]
 
@@ -32,8 +33,9 @@ def test_cases_of_a_patient_go_together():
         patient_covariance(values, ["a"] * 12)
 
 
-def test_gains_are_differences_and_ratios_of_means():
-    dice = draw(shift=0.06)
+@pytest.mark.parametrize("by_patient", [0.0, 0.2])
+def test_gains_are_differences_and_ratios_of_means(by_patient):
+    dice = draw(shift=0.06, by_patient=by_patient)
     patients = [str(n) for n in range(dice.shape[2])]
     none, ln = norm_gains(dice, patients, ["none", "ln"], "none")
     assert none.absolute is None and none.dice == pytest.approx(dice[0].mean())
@@ -41,7 +43,7 @@ def test_gains_are_differences_and_ratios_of_means():
     assert ln.absolute.difference == pytest.approx(dice[1].mean() - dice[0].mean())
     means = dice.mean(axis=2)
     assert ln.relative == pytest.approx(np.exp(np.log(means[1]).mean() - np.log(means[0]).mean()) - 1)
-    assert ln.absolute.low < 0.06 < ln.absolute.high
+    assert ln.absolute.low < ln.absolute.difference < ln.absolute.high
     assert ln.relative_low < ln.relative < ln.relative_high
     # to first order, the interval of the ratio is that of the difference over the reference
     width = (ln.relative_high - ln.relative_low) / (ln.absolute.high - ln.absolute.low)
