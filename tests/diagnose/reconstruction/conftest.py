@@ -1,5 +1,6 @@
 """A tiny data set of two distributions: discs, and squares with a hole, 32 x 32, two coils."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ SIZE, N_SLICES = 32, 2
 N_PATIENTS = {"train": 8, "val": 2, "test": 11}
 
 
-def write_pair(path: Path, patient: str, acquisition: str, *, size: int = SIZE) -> None:
+def _write_pair(path: Path, patient: str, acquisition: str, *, size: int = SIZE) -> None:
     rng = stream(0, "small pairs", patient, acquisition)
     rows, columns = np.indices((size, size)) - size // 2
     images = np.zeros((N_SLICES, size, size))
@@ -37,16 +38,22 @@ def write_pair(path: Path, patient: str, acquisition: str, *, size: int = SIZE) 
     fastmri.write(path, Scan(kspace, acquired), image, source=None, name="rss", clean_reconstruction=image)
 
 
-def write_pairs(root: Path) -> Path:
+def _write_pairs(root: Path) -> Path:
     for split, count in N_PATIENTS.items():
         for number in range(count):
             for acquisition in ("DISC", "SQUARE"):
                 name = f"file_{acquisition.lower()}_{split}_{number:02d}.h5"
-                write_pair(root / f"multicoil_{split}" / name, f"{split}-{number}", acquisition)
+                _write_pair(root / f"multicoil_{split}" / name, f"{split}-{number}", acquisition)
     return root
 
 
 @pytest.fixture(scope="session")
 def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tiny data set; read-only."""
-    return write_pairs(tmp_path_factory.mktemp("pairs"))
+    return _write_pairs(tmp_path_factory.mktemp("pairs"))
+
+
+@pytest.fixture(scope="session")
+def write_pair() -> Callable[..., None]:
+    """What writes one file of the tiny data set: (path, patient, acquisition, size=...)."""
+    return _write_pair
