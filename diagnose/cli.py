@@ -52,7 +52,11 @@ app = typer.Typer(
 )
 
 CTRL_C = 130
-EVALUATIONS = {"classification": "diagnose.evaluate", "segmentation": "diagnose.segmentation.evaluate"}
+EVALUATIONS = {
+    "classification": "diagnose.evaluate",
+    "segmentation": "diagnose.segmentation.evaluate",
+    "reconstruction": "diagnose.reconstruction.evaluate",
+}
 """Task -> module with its ``evaluate`` and ``estimate``; a result has ``folder``, ``results``, ``notes``, ``lines``."""
 
 
@@ -136,7 +140,8 @@ def evaluate(
         list[str] | None,
         typer.Option(
             "--kind",
-            help="Kind of artifact; all: the six in k-space; madaan: the paper's five on images.  [default: all]",
+            help="Kind of artifact; all: the six in k-space; madaan: the paper's five on images.  [default: all; for "
+            "reconstruction none]",
             show_default=False,
         ),
     ] = None,
@@ -154,6 +159,17 @@ def evaluate(
     validation_shifts: Annotated[
         bool, typer.Option("--validation-shifts", help="Shift the validation split too, with a seed of its own.")
     ] = False,
+    test_on: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--test-on",
+            help="Reconstruction: a distribution; several times.  [default: all at hand]",
+            show_default=False,
+        ),
+    ] = None,
+    every_epoch: Annotated[
+        bool, typer.Option("--every-epoch", help="Reconstruction: measure the weights of every epoch on validation.")
+    ] = False,
     data: Data = None,
     labels: Labels = None,
     out: Out = None,
@@ -162,7 +178,7 @@ def evaluate(
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
-    """Corrupt the k-space of the test split, reconstruct, predict: AUROC or Dice by kind and level, with intervals."""
+    """Corrupt the k-space of the test split, reconstruct, predict: AUROC, Dice or SSIM by shift, with intervals."""
     if bool(runs) == bool(predictions):
         raise UsageError("expected run folders, or --predictions CSV; got " + ("both" if runs else "neither"))
     if predictions is not None:
@@ -171,17 +187,15 @@ def evaluate(
         result = evaluate_predictions(predictions, out or Path(f"{predictions.name.split('.')[0]}-results"))
     else:
         from diagnose.adapt import parse_adaptation
-        from diagnose.evaluate import EvaluationRequest
         from diagnose.run_folder import DataLocation
-        from diagnose.slice_images import check_kinds
         from diagnose.training.loop import Watch
 
-        request = EvaluationRequest(
-            tuple(check_kinds(kind or ["all"])), parse_levels(levels), parse_reconstructions(recon), seed,
+        of_task = _evaluation_of(list(runs or []))
+        request = _evaluation_request(
+            of_task, kind or [], (test_on or [], every_epoch), parse_levels(levels), parse_reconstructions(recon), seed,
             tuple(parse_adaptation(text) for text in dict.fromkeys(adapt or ["frozen"])), validation_shifts,
         )  # fmt: skip
         location = None if data is None else DataLocation(data, labels)
-        of_task = _evaluation_of(list(runs or []))
         if dry_run:
             cost = of_task.estimate(list(runs or []), request, data=location, n_threads=threads or n_cores())
             print_result(cost.record, cost.lines, as_json)
@@ -205,6 +219,19 @@ def _evaluation_of(runs: list[Path]) -> Any:
 
     folders = [run for run in runs if (run / "config.yaml").is_file()]
     return import_module(EVALUATIONS[task_of(folders[0]) if folders else "classification"])
+
+
+def _evaluation_request(of_task: Any, kinds: list[str], measured: tuple[list[str], bool], *more: Any) -> Any:
+    """Return the request of a task's evaluation; that of reconstruction has distributions, and no kinds by default."""
+    from diagnose.evaluate import EvaluationRequest
+    from diagnose.slice_images import check_kinds
+
+    if hasattr(of_task, "QualityRequest"):
+        chosen = tuple(check_kinds(kinds)) if kinds else ()
+        return of_task.QualityRequest(chosen, *more, test_on=tuple(measured[0]), every_epoch=measured[1])
+    if any(measured):
+        raise UsageError("--test-on and --every-epoch have a meaning for runs of reconstruction alone")
+    return EvaluationRequest(tuple(check_kinds(kinds or ["all"])), *more)
 
 
 @app.command()

@@ -65,6 +65,26 @@ def load_reconstruction_data(
         A fraction that leaves no patient.
     """
     files, notes = attributed_files(root, stored_split, spec.split_seed)
+    return data_of(spec, files, notes, {})
+
+
+def data_of(
+    spec: ReconstructionSpec,
+    files: Sequence[AttributedVolume],
+    notes: tuple[str, ...],
+    known: dict[str, PairedVolume],
+) -> ReconstructionData:
+    """Return the data of a request from the files of a data set; errors as `load_reconstruction_data`.
+
+    Parameters
+    ----------
+    spec : ReconstructionSpec
+    files : sequence of AttributedVolume
+        From `attributed_files`.
+    notes : tuple of str
+    known : dict
+        File -> what it was found to hold; files that are not in there are read, and added.
+    """
     parts = {name: of_distribution(files, name) for name in spec.train_on}
     chosen: dict[str, dict[str, Sequence[AttributedVolume]]] = {split: {} for split in SPLITS}
     for name, fraction in zip(spec.train_on, spec.part_of, strict=True):
@@ -73,7 +93,7 @@ def load_reconstruction_data(
             if split == "train" and fraction < 1:
                 inside = subset(inside, fraction, seed=spec.selection_seed)
             chosen[split][name] = inside
-    paired = paired_by_file(file for split in chosen.values() for part in split.values() for file in part)
+    paired = paired_by_file((file for split in chosen.values() for part in split.values() for file in part), known)
     check_masks(paired.values(), spec.acceleration, spec.mask)
     by_split = {
         split: {name: tuple(paired[file.volume.file] for file in part) for name, part in named.items()}
@@ -118,9 +138,15 @@ def in_split(files: Sequence[AttributedVolume], split: str, name: str) -> tuple[
     return inside
 
 
-def paired_by_file(files: Iterable[AttributedVolume]) -> dict[str, PairedVolume]:
+def paired_by_file(files: Iterable[AttributedVolume], known: dict[str, PairedVolume]) -> dict[str, PairedVolume]:
     """Return files by name, each checked once; see `diagnose.reconstruction.paired_volumes.pair`."""
-    return {file.volume.file: pair(file.volume) for file in joint(tuple(files))}
+    found = {}
+    for file in joint(tuple(files)):
+        name = file.volume.file
+        if name not in known:
+            known[name] = pair(file.volume)
+        found[name] = known[name]
+    return found
 
 
 def locked(part: Sequence[PairedVolume]) -> list[dict[str, Any]]:
