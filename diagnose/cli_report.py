@@ -15,7 +15,9 @@ from diagnose.cli_output import log, print_result
 
 
 def report(
-    study: Annotated[Path, typer.Argument(help="Folder of a study.")],
+    study: Annotated[
+        Path, typer.Argument(help="Folder of a study, or of an evaluation of segmentation or reconstruction.")
+    ],
     out: Annotated[
         Path | None,
         typer.Option("--out", help="Folder of the report; default: report in that of the study.", show_default=False),
@@ -31,12 +33,16 @@ def report(
     partial: Annotated[bool, typer.Option("--partial", help="Report what is there of an unfinished study.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Write one HTML page that needs no network, report.json, a model card and a reporting checklist."""
+    """Write one HTML page that needs no network, and report.json; for a study a model card and a checklist, too."""
     from diagnose.report import check_finished, write_report
+    from diagnose.report.evaluation_report import is_evaluation, write_evaluation_report
 
-    if not partial:
-        check_finished(study)
-    page = write_report(study, out, pictures=pictures, say=log)
+    if is_evaluation(study):
+        page = write_evaluation_report(study, out)
+    else:
+        if not partial:
+            check_finished(study)
+        page = write_report(study, out, pictures=pictures, say=log)
     content = json.loads((page.parent / "report.json").read_text(encoding="utf-8"))
     missing = [f"not in it: {section['title']}" for section in content["sections"] if section["missing"]]
     print_result({"report": str(page), **content}, [f"report {page}", *missing], as_json)

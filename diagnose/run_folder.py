@@ -17,6 +17,7 @@ import os
 import platform
 import shutil
 import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -125,7 +126,7 @@ def task_of(folder: Path) -> str:
     DataError
         If the folder is no run.
     """
-    return str(_config(folder).get("task", TrainSpec.task))
+    return str(config_of(folder).get("task", TrainSpec.task))
 
 
 def read_spec(folder: Path, spec_type: type[Spec] = TrainSpec) -> Spec:
@@ -139,10 +140,11 @@ def read_spec(folder: Path, spec_type: type[Spec] = TrainSpec) -> Spec:
     task = task_of(folder)
     if task != spec_type.task:
         raise DataError(f"{folder.name} is a run of {task}; expected one of {spec_type.task}")
-    return spec_type.model_validate({name: value for name, value in _config(folder).items() if name != "task"})
+    return spec_type.model_validate({name: value for name, value in config_of(folder).items() if name != "task"})
 
 
-def _config(folder: Path) -> dict[str, Any]:
+def config_of(folder: Path) -> dict[str, Any]:
+    """Return the content of a run's config.yaml; errors as `task_of`."""
     config = folder / "config.yaml"
     if not config.is_file():
         raise DataError(f"{folder.name} has no config.yaml; expected a run folder of `diagnose train`")
@@ -184,6 +186,28 @@ def read_location(folder: Path) -> DataLocation:
                 "was it moved? expected --data DIR" + ("" if name == "root" else " and --labels CSV")
             )
     return location
+
+
+def is_simulated(runs: Sequence[Path]) -> bool | None:
+    """Say whether the data of run folders are simulated, by the ``dataset.json`` that a cohort of mrisim lies beside.
+
+    Returns
+    -------
+    bool or None
+        True if one of them is; None if the data of a run are not on this machine any more.
+    """
+    answers: list[bool | None] = []
+    for run in runs:
+        try:
+            description = read_location(run).root / "dataset.json"
+        except DataError:
+            answers.append(None)
+            continue
+        origin = json.loads(description.read_text(encoding="utf-8")).get("origin", "") if description.is_file() else ""
+        answers.append(str(origin).startswith("simulated"))
+    if any(answers):
+        return True
+    return None if None in answers or not answers else False
 
 
 def remember_execution(folder: Path, execution: Execution) -> None:

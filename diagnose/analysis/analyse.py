@@ -83,12 +83,11 @@ from diagnose.analysis.scores import study_table
 from diagnose.analysis.tables import arm_records, clean_records, data_record, dose_response, learnt_records
 from diagnose.evaluate import PREDICTIONS
 from diagnose.evaluation.prediction_table import PredictionBlock, read_table
-from diagnose.run_folder import read_location, read_spec
+from diagnose.run_folder import is_simulated, read_spec
 from diagnose.study.spec import EVALUATION, RUNS, read_study
-from mrisim.errors import DataError
 from mrisim.files import write_text
 
-__all__ = ["ANALYSIS", "MEAN", "SCHEMA", "analyse", "analyse_study", "is_simulated"]
+__all__ = ["ANALYSIS", "MEAN", "SCHEMA", "analyse", "analyse_study"]
 
 SCHEMA = 1
 ANALYSIS = "analysis.json"
@@ -201,28 +200,6 @@ def analyse(
         "cannot_tell": list(CANNOT_TELL),
     }
     return _plain(record)
-
-
-def is_simulated(runs: Sequence[Path]) -> bool | None:
-    """Say whether the data of run folders are simulated, by the ``dataset.json`` that a cohort of mrisim lies beside.
-
-    Returns
-    -------
-    bool or None
-        True if one of them is; None if the data of a run are not on this machine any more.
-    """
-    answers: list[bool | None] = []
-    for run in runs:
-        try:
-            description = read_location(run).root / "dataset.json"
-        except DataError:
-            answers.append(None)
-            continue
-        origin = json.loads(description.read_text(encoding="utf-8")).get("origin", "") if description.is_file() else ""
-        answers.append(str(origin).startswith("simulated"))
-    if any(answers):
-        return True
-    return None if None in answers or not answers else False
 
 
 def _plan_record(aurocs: StudyAurocs) -> dict[str, Any]:

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from diagnose.dataset import SliceTable, load_slice_table
-from diagnose.run_folder import SPLIT, DataLocation, read_location, read_spec
+from diagnose.run_folder import SPLIT, DataLocation, config_of, is_simulated, read_location, read_spec
 from diagnose.trained_model import TrainedModel
 from mrisim.errors import ConfigError, DataError
 from mrisim.files import PARTIAL, write_text
 
-REQUEST = "request.json"
+REQUEST, RUNS_FILE = "request.json", "runs.json"
 
 
 def load_models(runs: Sequence[Path]) -> list[TrainedModel]:
@@ -74,6 +74,13 @@ def record_of_runs(models: list[TrainedModel]) -> dict[str, Any]:
         "runs": [model.name for model in models],
         "weights_sha256": [model.description.weights_sha256 for model in models],
     }
+
+
+def write_runs(folder: Path, runs: Sequence[Path]) -> None:
+    """Write what a report must know of runs that may be gone by then: requests, and whether data are simulated."""
+    described = [{"run": run.resolve().name, "config": config_of(run)} for run in runs]
+    content = {"runs": described, "simulated": is_simulated(runs)}
+    write_text(folder / RUNS_FILE, json.dumps(content, indent=1) + "\n")
 
 
 def digest(content: Any) -> str:

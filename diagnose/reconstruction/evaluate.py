@@ -18,7 +18,7 @@ import torch
 from diagnose.cost_estimate import Cost, as_time
 from diagnose.evaluate import EvaluationRequest
 from diagnose.evaluation.released_artifacts import LEVELS
-from diagnose.evaluation.runs import digest, open_output, record_of_runs
+from diagnose.evaluation.runs import digest, open_output, record_of_runs, write_runs
 from diagnose.reconstruction import classical
 from diagnose.reconstruction.evaluation_results import EvaluationTables, result_lines, similarity_rows, write_tables
 from diagnose.reconstruction.measuring import Bench, Corruption, Crop, Method, measured
@@ -113,6 +113,7 @@ def evaluate(
     found = measured_data(models, data, request.test_on)
     record = {"task": "reconstruction"} | request.record() | record_of_runs(models)
     folder = open_output(out, Path("evaluations"), record, overwrite)
+    write_runs(folder, [model.folder for model in models])
     n_threads_before = torch.get_num_threads()
     torch.set_num_threads(n_threads)
     try:

@@ -92,8 +92,8 @@ def check_finished(folder: Path) -> None:
 
 def _pictures(record: StudyRecord, wanted: bool | None, say: Callable[[str], None]) -> Pictures:
     """Draw the pictures, or say why not."""
-    from diagnose.analysis.analyse import is_simulated
     from diagnose.report.pictures import Pictures, draw_pictures
+    from diagnose.run_folder import is_simulated
     from mrisim.errors import DataError
 
     if wanted is False:

@@ -14,13 +14,13 @@ from typing import Any
 
 import numpy as np
 
-from diagnose.analysis.analyse import analyse, is_simulated
+from diagnose.analysis.analyse import analyse
 from diagnose.analysis.arms import AnalysisPlan, RunFactors
 from diagnose.analysis.comparisons import DESCRIPTIVE
 from diagnose.evaluate import PREDICTIONS
 from diagnose.evaluation.prediction_table import PredictionBlock, aligned, read_table
 from diagnose.report.wording import MINUS, interval, p_value, signed
-from diagnose.run_folder import DONE, read_spec
+from diagnose.run_folder import DONE, is_simulated, read_spec
 from diagnose.slice_images import CLEAN
 from diagnose.statistics.inference import ShiftedScores, compare_norms
 from diagnose.statistics.metrics import auroc

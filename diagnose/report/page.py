@@ -7,13 +7,14 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template, select_autoescape
 
-from diagnose.analysis.analyse import SIMULATED_FLAG, UNKNOWN_FLAG, is_simulated
+from diagnose.analysis.analyse import SIMULATED_FLAG, UNKNOWN_FLAG
 from diagnose.report import sections, sections_cases, sections_decisions, sections_plain, sections_reproduce
 from diagnose.report.arms import Arms
 from diagnose.report.pictures import Pictures
 from diagnose.report.study_folder import StudyRecord
 from diagnose.report.tables import Cell, Table
 from diagnose.report.wording import interval, number, p_value, sentence, signed, stopped, verdict
+from diagnose.run_folder import is_simulated
 from mrisim import __version__
 
 TITLES = {
@@ -72,6 +73,8 @@ def view(record: StudyRecord, pictures: Pictures) -> dict[str, Any]:
     empty = {"missing": NOT_EVALUATED}
     return {
         "name": record.spec.name,
+        "what": "Study",
+        "beside": "report.json, model_card.md, checklist.md",
         "question": record.spec.question,
         "state": record.state,
         "unfinished": "" if record.is_finished else f"Unfinished: {record.state}.",

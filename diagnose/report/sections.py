@@ -57,6 +57,9 @@ def dose_section(analysis: Record, arms: Arms) -> Section:
     """Return dose-response curves of the primary protocol; of the others in folds."""
     kinds, levels, rows = analysis["kinds"], analysis["levels"], analysis["dose_response"]
     return {
+        "text": "AUROC averaged over the learnt findings, against the dose; mean over seeds. Bands are 95 % intervals, "
+        "each for one point and not for the whole curve. A level is a physical dose, not a grade of ugliness.",
+        "numbers": "AUROC, interval, drop and retained discrimination",
         "legend": legend_of([arm["label"] for arm in arms.shown]),
         "panels": dose_panels(rows, labels_of(arms.shown), kinds, levels),
         "tables": [tables.dose_table(analysis, arms.shown, kind) for kind in kinds],

@@ -91,6 +91,7 @@ def asked_section(record: StudyRecord) -> Section:
         "facts": [(name, text) for name, text in facts if text],
         "findings": _findings(record),
         "request": spec.yaml_text(),
+        "request_name": "study.yaml",
     }
 
 

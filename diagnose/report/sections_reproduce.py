@@ -23,6 +23,7 @@ def reproduce_section(record: StudyRecord) -> Section:
     ]
     hashes = tuple((name, (Cell(value, mark="hash"),)) for name, value in record.hashes.items())
     return {
+        "from": "From the study file, which is stored with the results and holds seeds, split, levels and settings:",
         "commands": commands(record),
         "facts": [(name, value) for name, value in facts if value],
         "hashes": Table("Files of this study", "file", ("SHA-256",), hashes, scores=False),

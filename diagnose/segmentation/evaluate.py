@@ -20,7 +20,7 @@ import torch
 from diagnose.cost_estimate import Cost, as_time
 from diagnose.evaluate import EvaluationRequest
 from diagnose.evaluation.released_artifacts import LEVELS
-from diagnose.evaluation.runs import digest, open_output, record_of_runs
+from diagnose.evaluation.runs import digest, open_output, record_of_runs, write_runs
 from diagnose.run_folder import DataLocation
 from diagnose.segmentation.case_table import CaseTable
 from diagnose.segmentation.clean_dice import block_of
@@ -92,6 +92,7 @@ def evaluate(
     table = cases_of_runs(models, data)
     record = _record_of(models, request)
     folder = open_output(out, Path("evaluations"), record, overwrite)
+    write_runs(folder, [model.folder for model in models])
     key = digest([record, table.identity, simulator_hash()])
     volumes = labelled_volumes(table.of_split("test"), models[0].description.scaling, n_threads=n_threads)
     parts = {shift: folder / PARTS / f"{number:04d}-{shift.label}.json" for number, shift in enumerate(request.shifts)}

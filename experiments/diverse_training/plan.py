@@ -26,8 +26,10 @@ class PlannedRun:
     @property
     def name(self) -> str:
         """Name of the run's folder."""
-        reduced = "" if self.selection == "joint" else f"__{self.selection}" + (
-            "" if self.fraction is None else f"-{self.fraction:g}"
+        reduced = (
+            ""
+            if self.selection == "joint"
+            else f"__{self.selection}" + ("" if self.fraction is None else f"-{self.fraction:g}")
         )
         return f"{self.network}__{'+'.join(self.train_on)}{reduced}__{self.epochs}-epochs__seed{self.seed}"
 

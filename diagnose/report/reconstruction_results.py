@@ -1,0 +1,91 @@
+"""The report of an evaluation of reconstruction: image quality by training set and distribution, curves, robustness."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from diagnose.reconstruction.quality_table import OUTPUT, QualityRow, mean_quality, read_quality
+from diagnose.report.tables import Table
+from diagnose.report.task_results import POOLED, TaskResults, dose_results, estimate_cell, listed_seeds
+from diagnose.slice_images import CLEAN
+from diagnose.statistics.clustered_auc import Estimate
+
+QUALITY = "quality.csv.gz"
+NAMES = {"ssim": "SSIM", "psnr_db": "PSNR in dB", "nrmse": "NRMSE"}
+FIGURES = (
+    ("curves.png", "SSIM on validation after each epoch; solid in distribution, dashed out of it."),
+    ("effective_robustness.png", "SSIM on Q against SSIM on P: networks trained on P alone, and on both."),
+    ("similarity.png", "SSIM against the similarity of test slices to the nearest training slice."),
+)
+TABLES = ("matrix.csv", "curves.csv", "effective_robustness.csv", "similarity.csv", "regularisation.csv")
+
+
+def results_of(folder: Path, configs: Mapping[str, Mapping[str, Any]]) -> TaskResults:
+    """Read an evaluation's folder; runs of one network and training set are pooled.
+
+    Parameters
+    ----------
+    folder : Path
+    configs : mapping
+        Request of each run by its name.
+
+    Raises
+    ------
+    DataError
+        If the table is damaged.
+    """
+    rows = [row for row in read_quality(folder / QUALITY) if row.split == "test" and row.intensities == OUTPUT]
+    members: dict[str, list[str]] = {}
+    for name, config in configs.items():
+        members.setdefault(_group(config), []).append(name)
+    # what is no run stands beside them under its own name: zero-filling, the tuned classical baseline
+    members |= {name: [name] for name in dict.fromkeys(row.run for row in rows) if name not in configs}
+    distributions = list(dict.fromkeys(row.distribution for row in rows))
+    clean = tuple(
+        Table(
+            f"{NAMES[metric]} on the clean test volumes of each distribution",
+            "trained on",
+            tuple(distributions),
+            tuple(
+                (group, tuple(estimate_cell(_mean(rows, names, name, metric)) for name in distributions))
+                for group, names in members.items()
+            ),
+        )
+        for metric in NAMES
+    )
+    means = {
+        (group, kind, level): mean_quality(_of(rows, names, kind, level), "ssim")
+        for group, names in members.items()
+        for kind, level in dict.fromkeys((row.kind, row.level) for row in rows)
+        if _of(rows, names, kind, level)
+    }
+    legend, panels, numbers = dose_results(means, list(members), "SSIM, all distributions")
+    seeds = tuple(
+        (f"Seeds of {group}", listed_seeds([configs[name] for name in names]))
+        for group, names in members.items()
+        if names[0] in configs
+    )
+    n_patients, n_volumes = (len({getattr(row, name) for row in rows}) for name in ("patient", "item"))
+    return TaskResults(
+        "How well do learned reconstructions do on data they were, and were not, trained on?",
+        (("Test split", f"{n_patients} patients, {n_volumes} volumes"), *seeds),
+        clean, legend, panels, numbers,
+        figures=tuple((name, text) for name, text in FIGURES if (folder / name).is_file()),
+        files=(QUALITY, *(name for name in TABLES if (folder / name).is_file())),
+        limits=(POOLED,),
+    )  # fmt: skip
+
+
+def _group(config: Mapping[str, Any]) -> str:
+    selection = "" if config["selection"] == "joint" else f" ({config['selection']} {config['fraction']:g})"
+    return f"{config['network']}: {' + '.join(config['train_on'])}{selection}"
+
+
+def _of(rows: Sequence[QualityRow], names: Sequence[str], kind: str, level: int) -> list[QualityRow]:
+    return [row for row in rows if row.run in names and (row.kind, row.level) == (kind, level)]
+
+
+def _mean(rows: Sequence[QualityRow], names: Sequence[str], distribution: str, metric: str) -> Estimate:
+    return mean_quality([row for row in _of(rows, names, CLEAN, 0) if row.distribution == distribution], metric)
