@@ -136,7 +136,8 @@ def process(item: Item, job: Job, out: Path, *, n_threads: int = 1) -> Report:
     started = time.perf_counter()
     done = sidecar_path(out, item, job.label)
     if done.exists():
-        return Report(item.item_id, outputs=(done.relative_to(out).as_posix(),), resumed=True)
+        left_out = _left_out(sidecar.load(done).get("LeftOut", []))
+        return Report(item.item_id, (done.relative_to(out).as_posix(),), failures=left_out, resumed=True)
     scan, source = load(item, job.seed)
     good, broken = usable_slices(scan)
     usable = scan.select(good) if broken else scan
@@ -146,8 +147,9 @@ def process(item: Item, job: Job, out: Path, *, n_threads: int = 1) -> Report:
     images = job.images(clean, result.scan)
     quality = measure_quality(images.after, images.before)
     record = sidecar.describe(
-        source, clean, result, seed=job.seed, label=job.label, reconstruction=images.record, quality=quality
-    )
+        source, clean, result, seed=job.seed, label=job.label, reconstruction=images.record, quality=quality,
+        left_out=broken,
+    )  # fmt: skip
     if source.file_format == "nifti":
         record = bids.as_derivative(record)
     outputs = write_item(out, item, job.label, source.file_format, clean, result.scan, images)
@@ -158,9 +160,13 @@ def process(item: Item, job: Job, out: Path, *, n_threads: int = 1) -> Report:
         quality=quality,
         realised=tuple(_phrase(realisation.spec) for realisation in result.realisations),
         notes=(*scan.acquisition.notes, *result.notes, *images.notes),
-        failures=tuple(f"slice {slice_id} holds NaN, Inf or only zeros; left out" for slice_id in broken),
+        failures=_left_out(broken),
         seconds=time.perf_counter() - started,
     )
+
+
+def _left_out(slice_ids: Sequence[int]) -> tuple[str, ...]:
+    return tuple(f"slice {slice_id} holds NaN, Inf or only zeros; left out" for slice_id in slice_ids)
 
 
 def attempt(item: Item, job: Job, out: Path, *, n_threads: int = 1) -> Report:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import platform
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -41,6 +42,7 @@ def describe(
     label: str,
     reconstruction: dict[str, Any],
     quality: dict[str, Any],
+    left_out: Sequence[int] = (),
 ) -> dict[str, Any]:
     """Return the sidecar of one corrupted scan as plain JSON values.
 
@@ -57,6 +59,8 @@ def describe(
         Name, parameters and data hash of the reconstruction.
     quality : dict
         Image error against the clean reconstruction.
+    left_out : sequence of int
+        Slices of the input that cannot be used.
     """
     kinds = ", ".join(
         f"{r.spec.kind}" + (f" level {r.spec.level}" if r.spec.level else "") for r in result.realisations
@@ -79,6 +83,7 @@ def describe(
         "Label": label,
         "Corruption": [_realisation_to_json(realisation) for realisation in result.realisations],
         "Slices": list(result.scan.slice_ids),
+        "LeftOut": [int(slice_id) for slice_id in left_out],
         "ObjectModel": None if result.object_model is None else _camel(asdict(result.object_model)),
         "Warnings": list(result.notes),
         "Reconstruction": reconstruction,

@@ -162,6 +162,11 @@ def test_a_batch_skips_what_is_broken_and_says_so(
     assert json.loads((tmp_path / "o" / "one_bad_slice.json").read_text())["Slices"] == [0, 2]
     assert (tmp_path / "o" / "file1.json").exists()
     assert not list((tmp_path / "o").glob("truncated*")) and not list((tmp_path / "o").glob("*.part"))
+    (tmp_path / "o" / "failures.jsonl").unlink()  # as if killed before the line was written
+    (folder / "truncated.h5").unlink()
+    assert mrisim("corrupt", folder, "--kind", "spikes:3", "--out", tmp_path / "o").code == 5
+    (again,) = [json.loads(line) for line in (tmp_path / "o" / "failures.jsonl").read_text().splitlines()]
+    assert again["failures"] == ["slice 1 holds NaN, Inf or only zeros; left out"] and again["resumed"]
 
 
 def test_shards_workers_and_resume_give_the_same_bytes(mrisim, tmp_path: Path, small_scan, write_fastmri) -> None:
