@@ -11,8 +11,10 @@ import hashlib
 import json
 import os
 import shutil
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -35,6 +37,7 @@ from mrisim.files import disk_errors_named
 from mrisim.seeding import stream
 
 CLEAN = "clean"
+ABANDONED_S = 86_400
 Progress = Callable[[str, int, int], None]
 """Called with (what, done, total)."""
 
@@ -173,6 +176,7 @@ def split_images(table: SliceTable, shift: Shift, store: ImageStore, progress: P
     first = make_images(table.volumes[0], shift, crop=store.crop, slices=[0])
     shape = (len(table.labels), *first.shape[1:])
     _check_room(store.folder, 4 * int(np.prod(shape)), path.name)
+    _remove_abandoned(path.parent)
     partial = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
         images = new_image_map(partial, shape)
@@ -182,6 +186,14 @@ def split_images(table: SliceTable, shift: Shift, store: ImageStore, progress: P
     finally:
         partial.unlink(missing_ok=True)
     return np.load(path, mmap_mode="r", allow_pickle=False)
+
+
+def _remove_abandoned(folder: Path) -> None:
+    """Remove what a killed process began and nobody has touched for a day; a living one writes all the time."""
+    for partial in folder.glob("*.part"):
+        with suppress(FileNotFoundError):  # another process tidies up as well
+            if time.time() - partial.stat().st_mtime > ABANDONED_S:
+                partial.unlink()
 
 
 def new_image_map(path: Path, shape: tuple[int, ...]) -> np.ndarray:

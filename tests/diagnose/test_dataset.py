@@ -1,5 +1,10 @@
+import os
+import time
+
 """Labels, split and input scaling: what is joined how, and what is refused."""
 
+import os
+import time
 from pathlib import Path
 
 import h5py
@@ -181,3 +186,15 @@ def test_kinds_are_expanded_and_checked():
     assert check_kinds(["rician", "noise"]) == ["noise"]
     with pytest.raises(ConfigError, match="expected one of"):
         check_kinds(["blur"])
+
+
+def test_what_a_killed_process_left_a_day_ago_is_removed_and_what_is_being_written_stays(cohort: Path, tmp_path: Path):
+    table, store = load_slice_table(DataRequest(cohort)).of_split("val"), ImageStore(tmp_path)
+    split_images(table, Shift(), store)
+    (folder,) = tmp_path.iterdir()
+    old, new = folder / "clean-rss-clean.npy.123.part", folder / "clean-rss-clean.npy.124.part"
+    for partial in (old, new):
+        partial.write_bytes(b"begun")
+    os.utime(old, (time.time() - 2 * 86_400,) * 2)
+    split_images(table, Shift("noise", 1), store)
+    assert not old.exists() and new.exists()
