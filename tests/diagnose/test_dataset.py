@@ -1,6 +1,3 @@
-import os
-import time
-
 """Labels, split and input scaling: what is joined how, and what is refused."""
 
 import os
