@@ -60,10 +60,11 @@ def training_command(run: PlannedRun, settings: dict[str, Any], arguments: argpa
 
 
 def evaluation_command(runs: list[PlannedRun], settings: dict[str, Any], arguments: argparse.Namespace) -> list[str]:
-    """Return the command of the shifted evaluation of all runs."""
+    """Return the command of the shifted evaluation of the runs of some arms."""
     wanted = settings["evaluation"]
+    chosen = [run for run in runs if run.arm in wanted["arms"]]
     return [
-        *(sys.executable, "-m", "diagnose.cli", "evaluate", *(str(arguments.runs / run.name) for run in runs)),
+        *(sys.executable, "-m", "diagnose.cli", "evaluate", *(str(arguments.runs / run.name) for run in chosen)),
         *(f"--kind={kind}" for kind in wanted["kinds"]),
         *("--levels", ",".join(map(str, wanted["levels"])), "--seed", str(wanted["seed"])),
         *("--out", str(evaluation_folder(arguments)), "--threads", str(arguments.workers)),

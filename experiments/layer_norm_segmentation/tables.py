@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ import numpy as np
 from scipy.stats import t as student_t
 
 from diagnose.segmentation.brats_releases import CLASSES
-from diagnose.segmentation.dice_table import DiceBlock, read_dice_table
+from diagnose.segmentation.dice_table import DiceBlock, read_dice_table, write_dice_table
 from diagnose.segmentation.norm_gains import NormGain, norm_gains
 from diagnose.statistics.inference import holm
 from mrisim.files import write_text
@@ -40,10 +39,10 @@ class Runs:
     def __init__(self, settings: dict[str, Any], planned: Sequence[Any], runs: Path, evaluation: Path):
         """Read the frozen table and the metrics of every run."""
         self.settings, self.seeds, self.reference = settings, settings["seeds"], settings["reference"]
-        blocks = read_dice_table(evaluation / "predictions.csv.gz")
-        self.blocks: Blocks = {(block.cell.run, block.cell.kind, block.cell.level): block for block in blocks}
-        self.patients = blocks[0].patients
-        self.shifts = list(dict.fromkeys((block.cell.kind, block.cell.level) for block in blocks))
+        self.frozen = [*_clean_test(planned, runs), *_shifted(evaluation)]
+        self.blocks: Blocks = {(block.cell.run, block.cell.kind, block.cell.level): block for block in self.frozen}
+        self.patients = self.frozen[0].patients
+        self.shifts = list(dict.fromkeys((block.cell.kind, block.cell.level) for block in self.frozen))
         self.history = {
             run.name: [json.loads(line) for line in (runs / run.name / "metrics.jsonl").read_text().splitlines()]
             for run in planned
@@ -69,6 +68,11 @@ class Runs:
             np.mean([max(entry["val_dice_mean"] for entry in self.history[name]) for name in self.names(arm, norm)])
         )
 
+    def shifts_of(self, arm: str) -> list[tuple[str, int]]:
+        """Return the shifts, clean first, under which all runs of an arm were evaluated."""
+        runs = [run for norm in self.arms[arm] for run in self.names(arm, norm)]
+        return [shift for shift in self.shifts if all((run, *shift) in self.blocks for run in runs)]
+
     def names(self, arm: str, norm: str) -> list[str]:
         """Return the runs of a norm in an arm, by seed."""
         return [f"{self.arms[arm][norm]}-{norm}-seed{seed}" for seed in self.seeds]
@@ -89,6 +93,18 @@ class Runs:
     def gains(self, arm: str, shifts: Sequence[tuple[str, int]], name: str) -> list[NormGain]:
         """Return every norm of an arm beside the reference."""
         return norm_gains(self.dice(arm, shifts, name), self.patients, list(self.arms[arm]), self.reference)
+
+
+def _clean_test(planned: Sequence[Any], runs: Path) -> list[DiceBlock]:
+    """Return the clean test split of every run, from its own table."""
+    found = [block for run in planned for block in read_dice_table(runs / run.name / "predictions.csv.gz")]
+    names = {run.name for run in planned}
+    return [block for block in found if block.cell.run in names and block.cell.split == "test"]
+
+
+def _shifted(evaluation: Path) -> list[DiceBlock]:
+    """Return the shifted blocks of the evaluation; its clean ones are those of the runs."""
+    return [block for block in read_dice_table(evaluation / "predictions.csv.gz") if block.cell.level > 0]
 
 
 def write_tables(settings: dict[str, Any], planned: Sequence[Any], runs: Path, evaluation: Path, out: Path) -> None:
@@ -114,15 +130,15 @@ def write_tables(settings: dict[str, Any], planned: Sequence[Any], runs: Path, e
     }  # fmt: skip
     write_text(out / "claims.json", json.dumps(summary, indent=2) + "\n")
     draw_curves(found, out / "loss_curves.png")
-    shutil.copyfile(evaluation / "predictions.csv.gz", out / "dice.csv.gz")
+    write_dice_table(out / "dice.csv.gz", found.frozen)
 
 
 def gain_rows(found: Runs) -> list[dict[str, Any]]:
     """Return clean and shifted Dice with gains by arm, norm and class; p is Holm's over the norms of an arm."""
-    clean = [shift for shift in found.shifts if shift[1] == 0]
-    sets = {"clean": clean, "artifacts": [shift for shift in found.shifts if shift[1] > 0]}
     rows = []
     for arm in found.arms:
+        clean, *others = found.shifts_of(arm)
+        sets = {"clean": [clean], "artifacts": others}
         for condition, shifts in sets.items():
             for name in NAMES if shifts else ():
                 records = [gain.record for gain in found.gains(arm, shifts, name)]
@@ -137,7 +153,7 @@ def shifted_rows(found: Runs) -> list[dict[str, Any]]:
     """Return the mean Dice of each norm by kind and level, with its gain over the reference."""
     rows = []
     for arm in found.arms:
-        for kind, level in found.shifts:
+        for kind, level in found.shifts_of(arm)[1:]:
             for name in NAMES:
                 clean = found.dice(arm, [("clean", 0)], name).mean(axis=(1, 2))
                 for gain, before in zip(found.gains(arm, [(kind, level)], name), clean, strict=True):
