@@ -38,12 +38,12 @@ def _write_pair(path: Path, patient: str, acquisition: str, *, size: int = SIZE)
     fastmri.write(path, Scan(kspace, acquired), image, source=None, name="rss", clean_reconstruction=image)
 
 
-def _write_pairs(root: Path) -> Path:
+def _write_pairs(root: Path, *, size: int = SIZE) -> Path:
     for split, count in N_PATIENTS.items():
         for number in range(count):
             for acquisition in ("DISC", "SQUARE"):
                 name = f"file_{acquisition.lower()}_{split}_{number:02d}.h5"
-                _write_pair(root / f"multicoil_{split}" / name, f"{split}-{number}", acquisition)
+                _write_pair(root / f"multicoil_{split}" / name, f"{split}-{number}", acquisition, size=size)
     return root
 
 
@@ -57,3 +57,9 @@ def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def write_pair() -> Callable[..., None]:
     """What writes one file of the tiny data set: (path, patient, acquisition, size=...)."""
     return _write_pair
+
+
+@pytest.fixture(scope="session")
+def write_pairs() -> Callable[..., Path]:
+    """What writes the tiny data set: (root, size=...)."""
+    return _write_pairs
