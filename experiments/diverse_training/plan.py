@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +32,8 @@ class PlannedRun:
             if self.selection == "joint"
             else f"__{self.selection}" + ("" if self.fraction is None else f"-{self.fraction:g}")
         )
-        return f"{self.network}__{'+'.join(self.train_on)}{reduced}__{self.epochs}-epochs__seed{self.seed}"
+        names = re.sub(r"[^\w.+=-]", "-", "+".join(self.train_on))
+        return f"{self.network}__{names}{reduced}__{self.epochs}-epochs__seed{self.seed}"
 
     @property
     def is_joint(self) -> bool:
@@ -65,6 +67,25 @@ def planned_runs(settings: dict[str, Any]) -> list[PlannedRun]:
             for names in ((p,), (q,), (p, q))
         ]
     return runs
+
+
+def evaluations(settings: dict[str, Any], planned: list[PlannedRun]) -> dict[str, tuple[list[PlannedRun], list[str]]]:
+    """Return name -> runs and options of each evaluation; the first run's U-Net measures similarity."""
+    wanted = settings["evaluation"]
+    pair = tuple(settings["pairs"][wanted["encoder"]])
+    (encoder,) = [run for run in planned if run.arm == "main" and run.train_on == pair and run.seed == planned[0].seed]
+    everybody = [encoder, *(run for run in planned if run is not encoder)]
+    curves = [run for run in planned if run.arm == "long" or (run.arm == "main" and run.seed in wanted["curve_seeds"])]
+    p = planned[0].train_on[0]
+    shifted = [run for run in planned if run.arm == "main" and p in run.train_on]
+    test_on = [word for name in wanted["test_on"] for word in ("--test-on", name)]
+    shifts = [*(word for kind in wanted["shifts"]["kinds"] for word in ("--kind", kind)),
+              "--levels", ",".join(map(str, wanted["shifts"]["levels"]))]  # fmt: skip
+    return {
+        "test": (everybody, [*test_on, "--recon", "rss,l1-wavelet"]),
+        "curves": (curves, [*test_on, "--every-epoch"]),
+        "shifts": (shifted, ["--test-on", p, *shifts]),
+    }
 
 
 def training_command(run: PlannedRun, settings: dict[str, Any], runs: Path, data: Path | None) -> list[str]:
