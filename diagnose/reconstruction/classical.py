@@ -18,7 +18,7 @@ from diagnose.reconstruction.paired_volumes import PairedVolume
 from diagnose.reconstruction.ssim import volume_ssim
 
 METHOD = "l1-wavelet"
-GRID = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
+GRID = (1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
 """Regularisations that are tried, for data scaled so that the zero-filled image is about 1."""
 N_ITERATIONS = 40
 
