@@ -4,7 +4,8 @@
     metrics.jsonl last.ckpt                          after every epoch
     progress.png                                     after every fifth, and at the end
     model.safetensors model.json                     whenever validation is better than ever
-    predictions.csv.gz results.json DONE             at the end
+    predictions.csv.gz results.json DONE             at the end; of reconstruction, quality.csv.gz
+    epochs/001/model.safetensors model.json          after every epoch, of reconstruction
 
 `location.json` says where the data lie, seen from the run folder, for `diagnose evaluate`: a run that is moved along
 with its data finds them again, one that is moved alone asks for --data. It is no part of the run's identity.

@@ -24,11 +24,11 @@ class ExpectedQuality:
     residual_std: float
     """Of the points about the line; NaN with fewer than three."""
 
-    def on_q(self, on_p: np.ndarray) -> np.ndarray:
+    def on_q(self, on_p: np.ndarray | float) -> np.ndarray:
         """Return the SSIM on Q that is expected at an SSIM on P."""
         return self.slope * np.asarray(on_p, float) + self.intercept
 
-    def effective_robustness(self, on_p: np.ndarray, on_q: np.ndarray) -> np.ndarray:
+    def effective_robustness(self, on_p: np.ndarray | float, on_q: np.ndarray | float) -> np.ndarray:
         """Return how far points lie above the line."""
         return np.asarray(on_q, float) - self.on_q(on_p)
 
