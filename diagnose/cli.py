@@ -223,7 +223,7 @@ def _evaluation_of(runs: list[Path]) -> Any:
 
 def _evaluation_request(of_task: Any, kinds: list[str], measured: tuple[list[str], bool], *more: Any) -> Any:
     """Return the request of a task's evaluation; that of reconstruction has distributions, and no kinds by default."""
-    from diagnose.evaluate import EvaluationRequest
+    from diagnose.evaluation.request import EvaluationRequest
     from diagnose.slice_images import check_kinds
 
     if hasattr(of_task, "QualityRequest"):

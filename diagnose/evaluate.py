@@ -22,65 +22,18 @@ from diagnose.cost_estimate import Cost, as_time, image_bytes, seconds_per_image
 from diagnose.dataset import SliceTable
 from diagnose.evaluation.parts import has_part, read_part, write_part
 from diagnose.evaluation.prediction_table import PredictionBlock, read_table, write_table
-from diagnose.evaluation.pseudo_count import choose_n_pseudo, recorded_choice, validation_shifts
-from diagnose.evaluation.released_artifacts import LEVELS, released_table_version
+from diagnose.evaluation.pseudo_count import choose_n_pseudo, recorded_choice
+from diagnose.evaluation.request import EvaluationRequest
 from diagnose.evaluation.runs import REQUEST, digest, load_models, open_output, record_of_runs, table_of_runs
 from diagnose.evaluation.shift_report import result_lines, write_results
 from diagnose.evaluation.shift_results import ShiftResult, shift_results
 from diagnose.run_folder import DataLocation
-from diagnose.slice_images import CLEAN, ImageStore, Shift, image_store, simulator_hash, split_images
-from diagnose.trained_model import TrainedModel, level_table_version
+from diagnose.slice_images import ImageStore, Shift, image_store, simulator_hash, split_images
+from diagnose.trained_model import TrainedModel
 from diagnose.training.loop import Watch
 from mrisim.errors import ConfigError
 
 PREDICTIONS, RESULTS, PARTS, PSEUDO_COUNTS = "predictions.csv.gz", "results.csv", "parts", "pseudo-counts"
-
-
-@dataclass(frozen=True)
-class EvaluationRequest:
-    """What to evaluate under which shifts."""
-
-    kinds: tuple[str, ...]
-    levels: tuple[int, ...]
-    """0 is clean: it is always evaluated, once for each reconstruction."""
-    reconstructions: tuple[str, ...] = ("rss",)
-    seed: int = 0
-    """Of the corruptions; equal for all runs of a study."""
-    adaptations: tuple[Adaptation, ...] = (Adaptation(),)
-    validation_shifts: bool = False
-    """Shift the validation split too, by corruptions of its own seed: to re-tune an operating point on, for example."""
-
-    @property
-    def shifts(self) -> tuple[Shift, ...]:
-        """Every shift of the test split, the clean one of each reconstruction first."""
-        shifts = []
-        for recon in self.reconstructions:
-            shifts.append(Shift(CLEAN, 0, recon, self.seed))
-            shifts += [
-                Shift(kind, level, recon, self.seed) for kind in self.kinds for level in self.levels if level > 0
-            ]
-        return tuple(shifts)
-
-    @property
-    def shifts_of_validation(self) -> tuple[Shift, ...]:
-        """The same kinds, levels and reconstructions with the seed of validation, without the clean ones."""
-        return validation_shifts(self.shifts, self.seed)
-
-    def record(self) -> dict[str, Any]:
-        """Return the request as JSON values."""
-        more: dict[str, Any] = {}
-        if set(self.kinds) & set(LEVELS):
-            more["released_levels"] = released_table_version()
-        if self.validation_shifts:
-            more["validation_shifts"] = True
-        return more | {
-            "kinds": list(self.kinds),
-            "levels": list(self.levels),
-            "reconstructions": list(self.reconstructions),
-            "seed": self.seed,
-            "adaptations": [adaptation.label for adaptation in self.adaptations],
-            "level_table": level_table_version(),
-        }
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,7 +107,7 @@ class OpenEvaluation:
     ) -> OpenEvaluation:  # fmt: skip
         """Check runs, data and output folder, as `evaluate` does, and begin or take up the evaluation."""
         models = load_models(runs)
-        _check_validation(request)
+        request.check_validation()
         table = table_of_runs(models, data)
         record = _record_of(models, request)
         _idle_adaptations(models, request)
@@ -167,7 +120,7 @@ class OpenEvaluation:
     def parts(self) -> tuple[tuple[Path, str, Shift], ...]:
         """File, split and shift of every part: validation, clean first, then the shifts of the test split."""
         of_validation = self.request.shifts_of_validation if self.request.validation_shifts else ()
-        wanted = [("val", shift) for shift in (Shift(CLEAN), *of_validation)]
+        wanted = [("val", shift) for shift in (Shift(), *of_validation)]
         wanted += [("test", shift) for shift in self.request.shifts]
         return tuple(
             (self.folder / PARTS / f"{number:04d}-{split}-{shift.label}.npz", split, shift)
@@ -302,14 +255,6 @@ def evaluate_predictions(path: Path, out: Path) -> EvaluationResult:
 def _record_of(models: list[TrainedModel], request: EvaluationRequest) -> dict[str, Any]:
     """Return what is evaluated under what: the content of request.json."""
     return request.record() | record_of_runs(models)
-
-
-def _check_validation(request: EvaluationRequest) -> None:
-    """Refuse to shift validation by nothing."""
-    wants = [adaptation.label for adaptation in request.adaptations if adaptation.auto]
-    wants += ["validation_shifts"] * request.validation_shifts
-    if wants and not request.shifts_of_validation:
-        raise ConfigError(f"{wants[0]} needs shifted validation images; expected a level above 0")
 
 
 def _idle_adaptations(models: list[TrainedModel], request: EvaluationRequest) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import yaml
 
-from diagnose.evaluate import EvaluationRequest
+from diagnose.evaluation.request import EvaluationRequest
 from diagnose.run_folder import DataLocation
 from diagnose.segmentation.brats_releases import CLASSES
 from diagnose.segmentation.dice_table import read_dice_table

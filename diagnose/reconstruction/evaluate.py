@@ -16,8 +16,8 @@ from typing import Any
 import torch
 
 from diagnose.cost_estimate import Cost, as_time
-from diagnose.evaluate import EvaluationRequest
 from diagnose.evaluation.released_artifacts import LEVELS
+from diagnose.evaluation.request import EvaluationRequest
 from diagnose.evaluation.runs import digest, open_output, record_of_runs, write_runs
 from diagnose.reconstruction import classical
 from diagnose.reconstruction.evaluation_results import EvaluationTables, result_lines, similarity_rows, write_tables

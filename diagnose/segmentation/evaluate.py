@@ -18,8 +18,8 @@ import numpy as np
 import torch
 
 from diagnose.cost_estimate import Cost, as_time
-from diagnose.evaluate import EvaluationRequest
 from diagnose.evaluation.released_artifacts import LEVELS
+from diagnose.evaluation.request import EvaluationRequest
 from diagnose.evaluation.runs import digest, open_output, record_of_runs, write_runs
 from diagnose.run_folder import DataLocation
 from diagnose.segmentation.case_table import CaseTable

@@ -11,7 +11,7 @@ import torch
 
 from diagnose.cost_estimate import Cost, as_time, image_bytes, seconds_per_image, slice_counts, training_seconds
 from diagnose.dataset import SliceTable
-from diagnose.evaluate import EvaluationRequest
+from diagnose.evaluation.request import EvaluationRequest
 from diagnose.slice_images import Shift, make_images
 from diagnose.study.runs import StudyRun, study_runs, tuning_runs
 from diagnose.study.spec import StudySpec

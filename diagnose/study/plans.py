@@ -11,7 +11,7 @@ from diagnose.statistics.metrics import LEARNT_AUROC
 from mrisim.errors import ConfigError
 
 if TYPE_CHECKING:
-    from diagnose.evaluate import EvaluationRequest
+    from diagnose.evaluation.request import EvaluationRequest
 
 Level = Annotated[int, Field(ge=0, le=5)]
 Seed = Annotated[int, Field(ge=0)]
@@ -82,7 +82,7 @@ class EvaluationPlan(StudyPart):
     def request(self) -> EvaluationRequest:
         """Return the plan as `diagnose.evaluate.evaluate` takes it."""
         from diagnose.adapt import parse_adaptation
-        from diagnose.evaluate import EvaluationRequest
+        from diagnose.evaluation.request import EvaluationRequest
 
         adaptations = tuple(parse_adaptation(text) for text in self.adaptations)
         return EvaluationRequest(

@@ -12,8 +12,9 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from diagnose.adapt import parse_adaptation
-from diagnose.evaluate import EvaluationRequest, estimate, evaluate, evaluate_predictions, level_table_version
+from diagnose.evaluate import estimate, evaluate, evaluate_predictions
 from diagnose.evaluation.prediction_table import Cell, PredictionBlock, read_table, write_table
+from diagnose.evaluation.request import EvaluationRequest
 from diagnose.evaluation.shift_report import result_lines
 from diagnose.evaluation.shift_results import MEAN, ShiftResult, shift_results
 from diagnose.run_folder import DataLocation
@@ -21,6 +22,7 @@ from diagnose.statistics.bootstrap import bootstrap_auroc_interval
 from diagnose.statistics.metrics import operating_point
 from diagnose.testing import SMALL, write_cohort
 from diagnose.train import fit
+from diagnose.trained_model import level_table_version
 from diagnose.training.spec import TrainSpec
 from mrisim.errors import ConfigError, DataError
 

@@ -13,8 +13,9 @@ import pytest
 from diagnose.drift.analyse import DriftResult, analyse_drift, estimate
 from diagnose.drift.request import DriftRequest, drawn_slices
 from diagnose.drift.table import DRIFT_COLUMNS, SWAP_COLUMNS, drift_lines
-from diagnose.evaluate import EvaluationRequest, evaluate
+from diagnose.evaluate import evaluate
 from diagnose.evaluation.prediction_table import read_table
+from diagnose.evaluation.request import EvaluationRequest
 from diagnose.evaluation.shift_results import MEAN, shift_results
 from diagnose.run_folder import DataLocation
 from diagnose.testing import SMALL

@@ -9,9 +9,10 @@ import pytest
 
 from diagnose.adapt import parse_adaptation, predict_adapted
 from diagnose.dataset import DataRequest, load_slice_table
-from diagnose.evaluate import PARTS, EvaluationRequest, OpenEvaluation, evaluate, is_evaluated
+from diagnose.evaluate import PARTS, OpenEvaluation, evaluate, is_evaluated
 from diagnose.evaluation.parts import read_part, write_part
 from diagnose.evaluation.prediction_table import Cell, PredictionBlock, read_table
+from diagnose.evaluation.request import EvaluationRequest
 from diagnose.run_folder import DataLocation
 from diagnose.slice_images import Shift, image_store, split_images
 from diagnose.tasks.findings import scores

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from diagnose.adapt import Adaptation, parse_adaptation
-from diagnose.evaluate import EvaluationRequest, evaluate
+from diagnose.evaluate import evaluate
 from diagnose.evaluation.prediction_table import Cell, PredictionBlock, read_table
 from diagnose.evaluation.pseudo_count import CRITERION, GRID, choose_n_pseudo, recorded_choice, validation_shifts
+from diagnose.evaluation.request import EvaluationRequest
 from diagnose.run_folder import DataLocation
 from diagnose.slice_images import CLEAN, Shift
 from diagnose.statistics.metrics import auroc

@@ -7,7 +7,7 @@ import pytest
 from scipy import ndimage, stats
 
 from diagnose.dataset import DataRequest, load_slice_table
-from diagnose.evaluate import EvaluationRequest, evaluate
+from diagnose.evaluate import evaluate
 from diagnose.evaluation.prediction_table import read_table
 from diagnose.evaluation.released_artifacts import (
     FIELD_POWERS,
@@ -21,6 +21,7 @@ from diagnose.evaluation.released_artifacts import (
     severity,
     spike,
 )
+from diagnose.evaluation.request import EvaluationRequest
 from diagnose.run_folder import DataLocation
 from diagnose.slice_images import ImageStore, Shift, check_kinds, make_images, split_images
 from diagnose.testing import SMALL

@@ -11,7 +11,7 @@ import pytest
 
 import diagnose.segmentation.evaluate as evaluation
 from diagnose.adapt import Adaptation
-from diagnose.evaluate import EvaluationRequest
+from diagnose.evaluation.request import EvaluationRequest
 from diagnose.run_folder import DataLocation
 from diagnose.segmentation.brats import find_cases, load_images
 from diagnose.segmentation.dice_table import DiceBlock, DiceCell, read_dice_table, write_dice_table
