@@ -43,7 +43,7 @@ class SegmentationSpec(LoopSpec):
     """Year of BraTS that names and labels are of; auto cannot tell 2024 from 2023 and then means 2023."""
     split_seed: int = Field(default=0, ge=0)
 
-    epochs: int = Field(default=20, ge=1)
+    epochs: int = Field(default=30, ge=1)
     batch: int = Field(default=2, ge=1)
     lr: float = Field(default=3e-3, gt=0)
     schedule: Literal["one-cycle", "constant"] = "one-cycle"
