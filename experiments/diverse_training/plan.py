@@ -75,7 +75,11 @@ def evaluations(settings: dict[str, Any], planned: list[PlannedRun]) -> dict[str
     pair = tuple(settings["pairs"][wanted["encoder"]])
     (encoder,) = [run for run in planned if run.arm == "main" and run.train_on == pair and run.seed == planned[0].seed]
     everybody = [encoder, *(run for run in planned if run is not encoder)]
-    curves = [run for run in planned if run.arm == "long" or (run.arm == "main" and run.seed in wanted["curve_seeds"])]
+    curves = [
+        run
+        for run in planned
+        if run.arm == "long" or (run.is_joint and run.arm == "main" and run.seed in wanted["curve_seeds"])
+    ]
     p = planned[0].train_on[0]
     shifted = [run for run in planned if run.arm == "main" and p in run.train_on]
     test_on = [word for name in wanted["test_on"] for word in ("--test-on", name)]
