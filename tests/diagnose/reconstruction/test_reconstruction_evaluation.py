@@ -81,7 +81,8 @@ def test_the_table_holds_every_method_distribution_and_shift(evaluated):
     assert epochs == {(run, epoch) for run in ("alone0", "alone1", "both") for epoch in (0, 1)}
     assert {path.name for path in evaluated.folder.iterdir()} == {
         "request.json", "runs.json", "quality.csv.gz", "matrix.csv", "curves.csv", "effective_robustness.csv",
-        "similarity.csv", "regularisation.csv", "findings.csv.gz", "curves.png", "effective_robustness.png", "similarity.png",
+        "similarity.csv", "regularisation.csv", "findings.csv.gz", "curves.png", "effective_robustness.png",
+        "similarity.png",
     }  # fmt: skip
 
 
