@@ -14,9 +14,9 @@ from typing import Any
 from diagnose.evaluation.runs import REQUEST, RUNS_FILE
 from diagnose.report import PAGE, RECORD
 from diagnose.report.page import ORIGINS, render
-from diagnose.report.sections_plain import LIMITS, SIMULATED_LIMITS
+from diagnose.report.sections_plain import LIMITS, NO_SCANNER, PROCEDURAL
 from diagnose.report.tables import Cell, Table
-from diagnose.report.task_results import TaskResults
+from diagnose.report.task_results import POOLED, TaskResults
 from mrisim import __version__
 from mrisim.errors import DataError
 from mrisim.files import sha256_of_file, write_text
@@ -81,8 +81,9 @@ def _view(folder: Path, request: dict[str, Any], runs: dict[str, Any], results: 
         "request": json.dumps(request, indent=1),
         "request_name": REQUEST,
     }
-    clean = {"min_auroc": "", "tables": results.clean[:1], "others": results.clean[1:], "runs": []}
-    limits = [*(SIMULATED_LIMITS if runs["simulated"] is not False else ()), *LIMITS, *results.limits]
+    clean = {"min_auroc": "", "note": POOLED, "tables": results.clean[:1], "others": results.clean[1:], "runs": []}
+    simulated = (PROCEDURAL, NO_SCANNER) if runs["simulated"] is not False else ()
+    limits = [*simulated, *LIMITS]
     pictures = [{"text": text, "uri": _data_uri(folder / name)} for name, text in results.figures]
     contents = {
         "asked": ("What was asked", asked),
@@ -117,16 +118,16 @@ def _dose(results: TaskResults) -> dict[str, Any]:
 
 
 def _reproduce(folder: Path, request: dict[str, Any], results: TaskResults) -> dict[str, Any]:
-    kinds = " ".join(f"--kind {kind}" for kind in request["kinds"])
-    runs = " ".join(request["runs"])
+    words = [*request["runs"], *(f"--kind {kind}" for kind in request["kinds"])]
+    words += [f"--levels {','.join(map(str, request['levels']))}", f"--seed {request['seed']}", f"--out {folder.name}"]
+    command = " \\\n    ".join(["diagnose evaluate", *words])
     hashes = tuple((name, (Cell(sha256_of_file(folder / name), mark="hash"),)) for name in (REQUEST, *results.files))
     weights = tuple(
         (name, (Cell(value, mark="hash"),))
         for name, value in zip(request["runs"], request["weights_sha256"], strict=True)
     )
     return {
-        "commands": f"diagnose evaluate {runs} {kinds} --levels {','.join(map(str, request['levels']))} "
-        f"--seed {request['seed']} --out {folder.name}\ndiagnose report {folder.name}",
+        "commands": f"{command}\ndiagnose report {folder.name}",
         "from": "From the run folders, which lie where the evaluation was made:",
         "facts": [],
         "hashes": Table("Files of this evaluation", "file", ("SHA-256",), hashes, scores=False),

@@ -132,7 +132,7 @@ def _clean_of_runs(record: StudyRecord) -> dict[str, Any]:
         for run in record.runs
     )
     table = Table("Clean AUROC of each finished run, with intervals over patients", "run", tuple(findings), rows)
-    return {"min_auroc": "", "tables": [table], "others": [], "runs": []}
+    return {"min_auroc": "", "note": "Finished runs only.", "tables": [table], "others": [], "runs": []}
 
 
 def render(page: Mapping[str, Any]) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 from diagnose.reconstruction.quality_table import OUTPUT, QualityRow, mean_quality, read_quality
 from diagnose.report.tables import Table
-from diagnose.report.task_results import POOLED, TaskResults, dose_results, estimate_cell, listed_seeds
+from diagnose.report.task_results import TaskResults, dose_results, estimate_cell, listed_seeds
 from diagnose.slice_images import CLEAN
 from diagnose.statistics.clustered_auc import Estimate
 
@@ -73,8 +73,7 @@ def results_of(folder: Path, configs: Mapping[str, Mapping[str, Any]]) -> TaskRe
         (("Test split", f"{n_patients} patients, {n_volumes} volumes"), *seeds),
         clean, legend, panels, numbers,
         figures=tuple((name, text) for name, text in FIGURES if (folder / name).is_file()),
-        files=(QUALITY, *(name for name in TABLES if (folder / name).is_file())),
-        limits=(POOLED,),
+        files=(QUALITY, *(name for name in TABLES if (folder / name).is_file()))
     )  # fmt: skip
 
 

@@ -31,13 +31,19 @@ LIMITS = (
     "Artifacts come one at a time and at five fixed doses; in a clinic they come together, and mostly mild.",
     "One reconstruction pipeline of ours stands for what scanners do; vendors filter, interpolate and correct.",
 )
-SIMULATED_LIMITS = (
+PROCEDURAL = (
     "The anatomy is procedural. Its lesions, its noise and what makes it hard are of our making: no score here says "
-    "how a model does on patients, and the order of the norms may be another one there.",
+    "how a model does on patients, and the order of the norms may be another one there."
+)
+NO_SCANNER = (
+    "No data of a real scanner entered: sites, vendors, coils and field strengths vary only as the "
+    "virtual scanner does."
+)
+SIMULATED_LIMITS = (
+    PROCEDURAL,
     "The findings are as frequent as the generator was told; a clinic's prevalence is another, which moves "
     "calibration and predictive values.",
-    "No data of a real scanner entered: sites, vendors, coils and field strengths vary only as the "
-    "virtual scanner does.",
+    NO_SCANNER,
 )
 
 

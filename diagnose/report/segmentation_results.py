@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from diagnose.report.tables import Table
-from diagnose.report.task_results import POOLED, TaskResults, dose_results, estimate_cell, listed_seeds
+from diagnose.report.task_results import TaskResults, dose_results, estimate_cell, listed_seeds
 from diagnose.segmentation.dice_intervals import estimates_by_class
 from diagnose.segmentation.dice_table import DiceBlock, read_dice_table
 from diagnose.segmentation.evaluate import PREDICTIONS, RESULTS
@@ -59,7 +59,7 @@ def results_of(folder: Path, configs: Mapping[str, Mapping[str, Any]]) -> TaskRe
     return TaskResults(
         "How well do brain tumour segmentations hold under MR artifacts?",
         (("Test split", f"{len(set(first.patients))} patients, {len(first.cases)} cases"), *seeds),
-        (clean,), legend, panels, numbers, files=(PREDICTIONS, RESULTS), limits=(POOLED,),
+        (clean,), legend, panels, numbers, files=(PREDICTIONS, RESULTS)
     )  # fmt: skip
 
 

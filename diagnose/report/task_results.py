@@ -34,7 +34,6 @@ class TaskResults:
     """File of the evaluation's folder, and what it shows."""
     files: tuple[str, ...] = ()
     """That the page was made from."""
-    limits: tuple[str, ...] = ()
 
 
 def estimate_cell(estimate: Estimate, note: str = "") -> Cell:

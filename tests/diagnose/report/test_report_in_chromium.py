@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from diagnose.report.evaluation_report import write_evaluation_report
+
 CHROMIUM = shutil.which("chromium")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
 OFFLINE = ("--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync",
@@ -81,10 +83,14 @@ def test_the_visit_would_notice(tmp_path: Path):
     assert "planted" in visit.console[0] and "nothing is not defined" in visit.console[1]
 
 
-def test_no_console_message_and_no_request(page: Path, tmp_path: Path):
-    visit = open_page(page, tmp_path / "visit")
+def test_no_console_message_and_no_request(any_page: Path, tmp_path: Path):
+    visit = open_page(any_page, tmp_path / "visit")
     assert visit.console == [] and visit.requests == []
-    assert visit.dom.count("<section") == 13
+    assert visit.dom.count("<section") == any_page.read_text(encoding="utf-8").count("<section") >= 5
+
+
+def test_every_section_of_a_study_is_there(page: Path):
+    assert page.read_text(encoding="utf-8").count("<section") == 13
 
 
 def test_the_slider_shows_one_level_of_every_kind(page: Path, tmp_path: Path):
@@ -114,8 +120,17 @@ def test_without_script_everything_is_shown_and_no_dead_button(page: Path, tmp_p
     assert title_of(visit) == [6, 0]
 
 
+@pytest.fixture(params=["study", "segmentation", "reconstruction"])
+def any_page(request: pytest.FixtureRequest) -> Path:
+    """The page of a study, or of an evaluation of another task."""
+    if request.param == "study":
+        return request.getfixturevalue("page")
+    name = {"segmentation": "dice_evaluation", "reconstruction": "quality_evaluation"}[request.param]
+    return write_evaluation_report(request.getfixturevalue(name))
+
+
 @pytest.mark.parametrize("width", [390, 1280])
-def test_nothing_but_scrolling_tables_is_wider_than_the_screen(page: Path, tmp_path: Path, width: int):
+def test_nothing_but_scrolling_tables_is_wider_than_the_screen(any_page: Path, tmp_path: Path, width: int):
     script = """
       document.querySelectorAll("details").forEach(e => e.open = true);
       const wide = [...document.querySelectorAll("main *, header *")].filter(e => !e.closest(".scroll, pre, svg"))
@@ -124,7 +139,7 @@ def test_nothing_but_scrolling_tables_is_wider_than_the_screen(page: Path, tmp_p
       return [page.clientWidth, page.scrollWidth, wide.map(e => e.outerHTML.slice(0, 80))];
     """
     # A window has at least 500 pixels; a frame may have any width.
-    inner = html.escape(with_script(page, tmp_path, script).read_text(encoding="utf-8"))
+    inner = html.escape(with_script(any_page, tmp_path, script).read_text(encoding="utf-8"))
     host = tmp_path / "host.html"
     host.write_text(
         f'<title>""</title><body style="margin:0"><iframe style="border:0;width:{width}px;height:900px" '
