@@ -2,9 +2,9 @@
 
 import json
 import os
+import resource
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -119,15 +119,16 @@ def test_levels():
 def test_help_answers_at_once_and_imports_nothing_heavy(tmp_path: Path):
     seconds = []
     for _ in range(3):
-        started = time.perf_counter()
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         subprocess.run([sys.executable, "-m", "diagnose.cli", "--help"], cwd=tmp_path, capture_output=True, check=True)
-        seconds.append(time.perf_counter() - started)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        seconds.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
     code = "import sys, diagnose.cli; print(*sys.modules, sep='\\n')"
     loaded = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, cwd=os.getcwd(), check=True
     ).stdout
     assert not {"torch", "numpy", "sigpy", "scipy", "h5py"} & set(loaded.split())
-    assert min(seconds) < 1.0  # 0.5 s on an idle machine; tests share theirs
+    assert min(seconds) < 0.5  # processor time: what else a machine does at the moment says nothing
 
 
 def test_ctrl_c_is_one_line_and_130(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):

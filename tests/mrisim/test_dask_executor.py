@@ -232,8 +232,10 @@ def test_a_stopped_run_leaves_whole_files_and_is_resumed(
         (scans / f"more{index}.h5").write_bytes((scans / "file1.h5").read_bytes())
     arguments = command(scans, *FLAGS, "--out", tmp_path / "d", "--executor", "dask", "--workers", "2")
     process = subprocess.Popen(
-        arguments, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True
-    )
+        arguments, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True,
+        # Tests that run in the background of a shell have ctrl-C ignored, and would hand that on.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )  # fmt: skip
     _wait_for_an_output(process, tmp_path / "d")
     if stopped_by == signal.SIGINT:
         os.killpg(process.pid, stopped_by)  # ctrl-C reaches the workers, too
