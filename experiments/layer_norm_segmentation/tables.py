@@ -50,17 +50,14 @@ class Runs:
         self.arms: dict[str, dict[str, str]] = {
             arm: {norm: arm for norm in entry["norms"]} for arm, entry in settings["arms"].items()
         }
-        if len(self.arms) > 1:
-            self.arms[TUNED] = self._tuned()
+        self.tuned = self._tuned()
+        if len(set(self.tuned.values())) > 1:  # else it is one of the arms
+            self.arms[TUNED] = self.tuned
 
     def _tuned(self) -> dict[str, str]:
-        """Return the arm of each norm with the highest mean validation Dice."""
-        best: dict[str, str] = {}
-        for arm, norms in self.arms.items():
-            for norm in norms:
-                if norm not in best or self.validation(arm, norm) > self.validation(best[norm], norm):
-                    best[norm] = arm
-        return best
+        """Return the arm with the highest mean validation Dice, of each norm that every arm has."""
+        everywhere = [norm for norm in next(iter(self.arms.values())) if all(norm in arm for arm in self.arms.values())]
+        return {norm: max(self.arms, key=lambda arm: self.validation(arm, norm)) for norm in everywhere}
 
     def validation(self, arm: str, norm: str) -> float:
         """Return the best validation Dice of an epoch, averaged over seeds."""
@@ -123,9 +120,7 @@ def write_tables(settings: dict[str, Any], planned: Sequence[Any], runs: Path, e
         "n_test_patients": len(set(found.patients)),
         "seeds": found.seeds,
         "weakness": "3 seeds: intervals over seeds and patients are exploratory, at least 5 seeds are advised",
-        "tuned_learning_rate": {
-            norm: settings["arms"][arm]["lr"] for norm, arm in found.arms.get(TUNED, {}).items()
-        },
+        "learning_rate_by_validation": {norm: settings["arms"][arm]["lr"] for norm, arm in found.tuned.items()},
         "claims": claims(found),
     }  # fmt: skip
     write_text(out / "claims.json", json.dumps(summary, indent=2) + "\n")
