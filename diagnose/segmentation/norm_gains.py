@@ -117,11 +117,11 @@ def norm_gains(dice: np.ndarray, patients: Sequence[str], norms: Sequence[str], 
             continue
         of_logs = covariance / (means[:, :, None, None] * means)
         relative = norm_difference(np.log(means), of_logs, norm=norm, reference=reference)
-        shares = [
+        share, share_low, share_high = (
             None if value is None else float(np.expm1(value))
             for value in (relative.difference, relative.low, relative.high)
-        ]
-        gains.append(NormGain(norm, mean, low, high, absolute, *shares, message=absolute.message))
+        )
+        gains.append(NormGain(norm, mean, low, high, absolute, share, share_low, share_high, absolute.message))
     return gains
 
 

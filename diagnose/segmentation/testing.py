@@ -96,4 +96,4 @@ def write_kspace(path: Path, kspace: np.ndarray, channel: str, number: int) -> N
 def write_nifti(path: Path, array: np.ndarray) -> None:
     """Write a volume (x, y, z), x towards the patient's left and y towards the back."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    nibabel.save(nibabel.Nifti1Image(array, np.diag([-VOXEL_MM, -VOXEL_MM, VOXEL_MM, 1.0])), path)  # type: ignore[attr-defined]
+    nibabel.save(nibabel.Nifti1Image(array, np.diag([-VOXEL_MM, -VOXEL_MM, VOXEL_MM, 1.0])), path)

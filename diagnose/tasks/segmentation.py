@@ -171,7 +171,7 @@ def estimate(spec: SegmentationSpec, location: DataLocation, *, folder: Path | N
         steps = training_seconds(network, shape, spec.epochs * spec.patches_per_epoch, memory_format="contiguous")
     finally:
         torch.set_num_threads(n_threads_before)
-    sizes = [nibabel.load(case.paths["seg"]).shape for case in table.cases]  # type: ignore[attr-defined]
+    sizes = [nibabel.load(case.paths["seg"]).shape for case in table.cases]
     n_voxels = sum(x * y * z for x, y, z in sizes)
     parts = {split: table.of_split(split) for split in SPLITS}
     return Cost({
