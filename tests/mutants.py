@@ -62,6 +62,7 @@ MIRRORED = {
     "encoding": "test_encoding.py",
     "sparsity": "test_sparsity.py",
     "coil-sums": "test_coil_sums.py",
+    "object-model": "test_object_model.py",
 }
 
 CONTROL = Mutant("errors.py", "", "", "no mistake at all: the tests must pass")
@@ -273,6 +274,17 @@ MUTANTS: dict[str, tuple[Mutant, ...]] = {
         Mutant("coil_sums.py", "s_real * imaginary - s_imaginary * real", "s_real * imaginary + s_imaginary * real", "maps not conjugate"),
         Mutant("coil_sums.py", "if seen[row, i] else", "if power[i] > 0 else", "where no coil sees anything"),
         Mutant("coil_sums.py", "energy[i] += np.float64(kspace[coil, row, 2 * i]) ** 2 +", "energy[i] +=", "imaginary part only"),
+        Mutant("coil_sums.py", "seen_by[coil, 2 * centre_column :] = images[coil, row - centre_row,", "seen_by[coil, 2 * centre_column :] = images[coil, row,", "rows not shifted"),
+        Mutant("coil_sums.py", "seen_by[coil, : 2 * centre_column] = images[coil, row - centre_row, width - 2 * centre_column :]", "seen_by[coil, : 2 * centre_column] = images[coil, row - centre_row, : 2 * centre_column]", "the wrong end of a row"),
+        Mutant("coil_sums.py", "kept = sampled[row, i]", "kept = True", "what was not acquired is copied"),
+        Mutant("coil_sums.py", "nothing += real * np.float32(0) + imaginary * np.float32(0)", "nothing += real * np.float32(0)", "infinite imaginary parts pass"),
+    ),
+    "object-model": (
+        Mutant("object_model.py", "turns = (n // 2) * (np.arange(n) - n // 2) % n / n", "turns = (n // 2) * np.arange(n) % n / n", "phase from the edge"),
+        Mutant("object_model.py", "np.exp(-2j * np.pi * turns)", "np.exp(2j * np.pi * turns)", "sign of the phase"),
+        Mutant("object_model.py", "centre=(scan.matrix[0] // 2, scan.matrix[1] // 2)", "centre=(scan.matrix[1] // 2, scan.matrix[0] // 2)", "axes of the centre swapped"),
+        Mutant("object_model.py", "np.sqrt(misfit / energy)", "misfit / energy", "share of the energy"),
+        Mutant("object_model.py", "(1 - 1 / scan.n_coils)", "(1 + 1 / scan.n_coils)", "noise of more coils than there are"),
     ),
 }  # fmt: skip
 """By kind or module. Keep five or more of each."""

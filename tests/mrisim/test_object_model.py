@@ -54,6 +54,21 @@ def test_least_squares_on_data_that_no_object_explains():
     assert 0.8 < residual < 1, "one image explains one of five coils' worth of noise"
 
 
+def test_the_share_of_known_noise_is_taken_off_the_error_and_no_more():
+    """Of what no object explains, one half is noise of a known covariance: the other half is left."""
+    _, scan = object_and_scan(n_slices=1)
+    rng, n_coils, sigma = np.random.default_rng(3), scan.n_coils, 0.05
+    shape = (2, *scan.kspace.shape)
+    error, noise = sigma / np.sqrt(2) * (rng.normal(size=shape) + 1j * rng.normal(size=shape))
+    kspace = (scan.kspace + error + noise).astype(np.complex64)
+    covariance = sigma**2 * np.eye(n_coils)
+    plain = estimate_object(replace(scan, kspace=kspace)).relative_error[0]
+    (left,) = estimate_object(replace(scan, kspace=kspace, noise_covariance=covariance)).relative_error
+    expected = sigma * np.sqrt(kspace.size * (1 - 1 / n_coils)) / np.linalg.norm(kspace)
+    assert left == pytest.approx(expected, rel=0.04)
+    assert plain == pytest.approx(np.sqrt(2) * expected, rel=0.03)
+
+
 def test_padding_counts_as_sampled_zeros():
     _, scan = object_and_scan(n_slices=1)
     sampled = np.zeros(MATRIX, bool)
