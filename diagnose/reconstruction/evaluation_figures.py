@@ -69,7 +69,7 @@ def _robustness(figure: Any, tables: EvaluationTables) -> None:
         panel.set_axis_off()
     for panel, (network, p, q) in zip(panels, keys, strict=False):
         points = [one for one in tables.robustness if (one.network, one.p, one.q) == (network, p, q)]
-        alone = _alone(tables, p, q)
+        alone = points_of_p_alone(tables, network, p, q)
         panel.plot(*alone, "o", color="grey", markersize=3, label="P alone, after each epoch or seed")
         on_p = np.array([*alone[0], *(one.ssim_p for one in points)])
         line = np.array([on_p.min(), on_p.max()])
@@ -80,15 +80,22 @@ def _robustness(figure: Any, tables: EvaluationTables) -> None:
     panels[0].legend(fontsize="x-small")
 
 
-def _alone(tables: EvaluationTables, p: str, q: str) -> tuple[list[float], list[float]]:
-    """Return the points (SSIM on P, SSIM on Q) of the networks trained on P alone."""
+def points_of_p_alone(tables: EvaluationTables, network: str, p: str, q: str) -> tuple[list[float], list[float]]:
+    """Return the points (SSIM on P, SSIM on Q) of the runs of a network that were trained on P alone."""
+    members = {run for run, name in tables.networks.items() if name == network}
     if tables.curves:
-        found = {(one.run, one.epoch, one.distribution): one.ssim for one in tables.curves if one.train_on == p}
+        found = {
+            (one.run, one.epoch, one.distribution): one.ssim
+            for one in tables.curves
+            if one.train_on == p and one.run in members
+        }
     else:
         found = {
             (one.run, 0, one.distribution): one.mean
             for one in tables.cells
-            if one.train_on == p and (one.kind, one.intensities, one.metric) == (CLEAN, OUTPUT, "ssim")
+            if one.train_on == p
+            and one.run in members
+            and (one.kind, one.intensities, one.metric) == (CLEAN, OUTPUT, "ssim")
         }
     keys = [key for key in found if key[2] == p]
     return [found[key] for key in keys], [found[key[0], key[1], q] for key in keys]

@@ -103,6 +103,8 @@ class EvaluationTables:
     similarity: tuple[SimilarityRow, ...]
     crops: tuple[Crop, ...]
     tunings: Mapping[str, Tuning]
+    networks: Mapping[str, str]
+    """Name of each run's network."""
 
     @classmethod
     def of(
@@ -115,6 +117,7 @@ class EvaluationTables:
         return cls(
             tuple(rows), tuple(cell_summaries(rows, trained)), tuple(curves),
             tuple(robustness_points(rows, curves, models)), tuple(similarity), tuple(crops), tunings,
+            {model.name: model.spec.network for model in models},
         )  # fmt: skip
 
 

@@ -7,6 +7,8 @@ from skimage.metrics import structural_similarity
 
 from diagnose.networks.unet import ImageScaled, unet
 from diagnose.networks.varnet import varnet
+from diagnose.reconstruction.evaluation_figures import points_of_p_alone
+from diagnose.reconstruction.evaluation_results import CellSummary, EvaluationTables
 from diagnose.reconstruction.pathology import Box, boxes_in, crop_ssim, is_small, read_boxes
 from diagnose.reconstruction.robustness import expected_quality
 from diagnose.reconstruction.similarity import encoder_of, features, nearest_similarity
@@ -83,3 +85,15 @@ def test_boxes_are_read_from_the_flipped_image(tmp_path):
     with pytest.raises(DataError, match="of h, slice 0, lies outside"):
         boxes_in(boxes, "h", shape)
     assert is_small(Box(0, 0, 0, 2, 3, ""), shape) and not is_small(Box(0, 0, 0, 2, 4, ""), shape)
+
+
+def test_the_points_beside_a_line_are_of_its_own_network():
+    cells = [
+        CellSummary(run, "p", name, "clean", 0, "output", "ssim", 12, mean, None, None, None, None, None)
+        for run, values in {"u0": (0.9, 0.5), "u1": (0.8, 0.4), "v0": (0.7, 0.6)}.items()
+        for name, mean in zip("pq", values, strict=True)
+    ]
+    networks = {"u0": "unet-xsmall", "u1": "unet-xsmall", "v0": "varnet-xsmall"}
+    tables = EvaluationTables((), tuple(cells), (), (), (), (), {}, networks)
+    assert points_of_p_alone(tables, "unet-xsmall", "p", "q") == ([0.9, 0.8], [0.5, 0.4])
+    assert points_of_p_alone(tables, "varnet-xsmall", "p", "q") == ([0.7], [0.6])
