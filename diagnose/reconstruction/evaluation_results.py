@@ -24,6 +24,10 @@ from diagnose.training.loop import Watch
 from mrisim.files import write_text, written_whole
 
 
+MIN_ON_LINE = 4
+"""Different networks trained on P alone below which no line is drawn: seeds alone differ too little to give a slope."""
+
+
 @dataclass(frozen=True)
 class CellSummary:
     """One method on one distribution under one shift: the mean of a metric over test volumes, and its gain."""
@@ -181,7 +185,7 @@ def robustness_points(
             alone = {m.name for m in models if m.spec.train_on == (p,) and m.spec.network == model.spec.network}
             line = [(ssim[key], ssim[key[0], key[1], q]) for key in ssim if key[0] in alone and key[2] == p]
             epoch = model.description.epoch
-            if (model.name, epoch, p) not in ssim or len({on_p for on_p, _ in line}) < 2:
+            if (model.name, epoch, p) not in ssim or len({on_p for on_p, _ in line}) < MIN_ON_LINE:
                 continue
             expected = expected_quality(*np.array(line).T)
             on_p, on_q = ssim[model.name, epoch, p], ssim[model.name, epoch, q]
