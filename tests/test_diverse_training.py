@@ -79,6 +79,9 @@ def test_pairs_are_compared_on_their_own_and_on_other_distributions(modules):
                 rows += rows_of(planned[-1].name, name, mean + patients + 1e-3 * rng.normal(size=30))
     measured = modules["claims"].Measured(rows, planned)
     found = modules["claims"].pair_comparisons(measured, {"pair": ["P", "Q"]})
+    (beyond,) = [one for one in found if one.claim == "2 beyond the better one"]
+    assert (beyond.reference, beyond.distribution, beyond.verdict) == ("Q alone", "R", "better")
+    found.remove(beyond)
     verdicts = {(one.claim[0], one.reference, one.other, one.distribution): one.verdict for one in found}
     assert verdicts == {
         ("1", "P alone", "P+Q", "P"): "no difference seen",

@@ -23,7 +23,6 @@ from diagnose.reconstruction.trained_run import MeasuredData, ReconstructionRun
 from diagnose.training.loop import Watch
 from mrisim.files import write_text, written_whole
 
-
 MIN_ON_LINE = 4
 """Different networks trained on P alone below which no line is drawn: seeds alone differ too little to give a slope."""
 

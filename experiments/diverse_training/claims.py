@@ -64,6 +64,10 @@ class Measured:
         """Return the rows of one run."""
         return self._rows[(run.name, distribution, *shift)]
 
+    def mean(self, runs: list[PlannedRun], distribution: str) -> float:
+        """Return the mean SSIM of runs."""
+        return float(np.mean([[row.ssim for row in self.rows(run, distribution)] for run in runs]))
+
     def compare(
         self, labels: tuple[str, str, str, str], reference: list[PlannedRun], other: list[PlannedRun],
         distribution: str, shift: tuple[str, int] = (CLEAN, 0),
@@ -106,6 +110,10 @@ def pair_comparisons(measured: Measured, pairs: dict[str, list[str]], arm: str =
             labels = ("1 in distribution", name, f"{one} alone", "P+Q")
             found.append(measured.compare(labels, alone[one], joint, one))
         for other in measured.distributions:
+            if other not in (p, q):
+                better = max((p, q), key=lambda one: measured.mean(alone[one], other))
+                labels = ("2 beyond the better one", name, f"{better} alone", "P+Q")
+                found.append(measured.compare(labels, alone[better], joint, other))
             for one in (p, q):
                 if other not in (p, q):
                     labels = ("2 out of distribution", name, f"{one} alone", "P+Q")
