@@ -39,7 +39,7 @@ def _draw(path: Path, fill: Callable[[Any], None]) -> None:
 
 
 def _curves(figure: Any, tables: EvaluationTables) -> None:
-    """One panel a run: change of the validation SSIM from the first epoch's; solid in distribution, dashed outside."""
+    """One panel a run: validation SSIM after each epoch, solid in distribution, dashed outside of it."""
     runs = list(dict.fromkeys(point.run for point in tables.curves))[:MAX_PANELS]
     n_columns = min(3, len(runs))
     n_rows = -(-len(runs) // n_columns)
@@ -55,7 +55,7 @@ def _curves(figure: Any, tables: EvaluationTables) -> None:
             panel.plot([point.epoch + 1 for point in own], [point.ssim for point in own], style, label=name)
         panel.set(xlabel="epoch", ylabel="SSIM, validation")
         panel.set_title(run, fontsize=7)
-    panels[0].legend(fontsize="x-small")
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize="x-small")
 
 
 def _robustness(figure: Any, tables: EvaluationTables) -> None:

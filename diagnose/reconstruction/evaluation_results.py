@@ -177,8 +177,9 @@ def robustness_points(
                 values[row.run, row.epoch, row.distribution].append(row.ssim)
         ssim = {key: float(np.mean(part)) for key, part in values.items()}
     found = []
+    measured = {distribution for _, _, distribution in ssim}
     for model in models:
-        if len(model.spec.train_on) != 2:
+        if len(model.spec.train_on) != 2 or not measured.issuperset(model.spec.train_on):
             continue
         for p, q in (model.spec.train_on, model.spec.train_on[::-1]):
             alone = {m.name for m in models if m.spec.train_on == (p,) and m.spec.network == model.spec.network}

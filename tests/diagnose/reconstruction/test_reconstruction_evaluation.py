@@ -133,6 +133,11 @@ def test_robustness_is_the_distance_from_the_line_of_those_trained_on_p_alone(ev
     assert float(point["effective_robustness"]) == pytest.approx(above, abs=1e-5)
 
 
+def test_without_q_there_is_no_robustness_to_measure(runs: list[Path], tmp_path: Path):
+    result = evaluate(runs, request(test_on=(DISC,)), tmp_path / "out")
+    assert not result.tables.robustness and not (tmp_path / "out" / "effective_robustness.csv").exists()
+
+
 def test_the_finding_is_measured_in_its_box_turned_with_the_image(evaluated, data: Path):
     with gzip.open(evaluated.folder / "findings.csv.gz", "rt") as text:
         rows = list(csv.DictReader(text))
