@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import csv
 import gzip
-import io
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -16,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
+from diagnose.evaluation.gzipped_csv import write_gzipped_csv
 from mrisim.errors import DataError
-from mrisim.files import written_whole
 
 COLUMNS = (
     "item", "patient", "split", "run", "kind", "level", "recon", "adaptation", "finding",
@@ -70,14 +69,7 @@ class PredictionBlock:
 
 def write_table(path: Path, blocks: Iterable[PredictionBlock]) -> None:
     """Write blocks as one table; equal blocks give equal bytes."""
-    with written_whole(path) as partial, partial.open("wb") as raw:
-        # No time and no file name in the gzip header: they would make equal tables differ.
-        packed = gzip.GzipFile(filename="", mode="wb", fileobj=raw, mtime=0, compresslevel=6)
-        with packed, io.TextIOWrapper(packed, encoding="utf-8", newline="") as text:
-            writer = csv.writer(text, lineterminator="\n")
-            writer.writerow(COLUMNS)
-            for block in blocks:
-                writer.writerows(_rows(block))
+    write_gzipped_csv(path, COLUMNS, (row for block in blocks for row in _rows(block)))
 
 
 def _rows(block: PredictionBlock) -> Iterable[tuple[object, ...]]:

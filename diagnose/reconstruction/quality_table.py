@@ -8,18 +8,17 @@ from __future__ import annotations
 
 import csv
 import gzip
-import io
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
 import numpy as np
 
+from diagnose.evaluation.gzipped_csv import write_gzipped_csv
 from diagnose.reconstruction.quality import METRICS
 from diagnose.statistics.bootstrap import draw_patient_counts, percentile_interval
 from diagnose.statistics.clustered_auc import MIN_PATIENTS, Estimate
 from mrisim.errors import DataError
-from mrisim.files import written_whole
 from mrisim.seeding import stream
 
 ZERO_FILLED = "zero-filled"
@@ -54,13 +53,8 @@ COLUMNS = tuple(field.name for field in fields(QualityRow))
 
 def write_quality(path: Path, rows: Iterable[QualityRow]) -> None:
     """Write the table whole; equal tables are equal files."""
-    with written_whole(path) as partial, partial.open("wb") as raw:
-        packed = gzip.GzipFile(filename="", mode="wb", fileobj=raw, mtime=0, compresslevel=6)
-        with packed, io.TextIOWrapper(packed, encoding="utf-8", newline="") as text:
-            writer = csv.writer(text, lineterminator="\n")
-            writer.writerow(COLUMNS)
-            for row in rows:
-                writer.writerow([*astuple(row)[:-3], *(f"{getattr(row, metric):.7g}" for metric in METRICS)])
+    described = ([*astuple(row)[:-3], *(f"{getattr(row, metric):.7g}" for metric in METRICS)] for row in rows)
+    write_gzipped_csv(path, COLUMNS, described)
 
 
 def read_quality(path: Path) -> list[QualityRow]:

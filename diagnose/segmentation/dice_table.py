@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import csv
 import gzip
-import io
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from diagnose.evaluation.gzipped_csv import write_gzipped_csv
 from mrisim.errors import DataError
-from mrisim.files import written_whole
 
 COLUMNS = (
     "case", "patient", "split", "run", "kind", "level", "class", "dice", "reference_voxels", "table_version",
@@ -47,14 +46,7 @@ class DiceBlock:
 
 def write_dice_table(path: Path, blocks: Iterable[DiceBlock]) -> None:
     """Write blocks as one gzipped CSV; equal blocks give equal bytes, and Dice is read back exactly."""
-    with written_whole(path) as partial, partial.open("wb") as raw:
-        # no time and no file name in the gzip header: they would make equal tables differ
-        packed = gzip.GzipFile(filename="", mode="wb", fileobj=raw, mtime=0, compresslevel=6)
-        with packed, io.TextIOWrapper(packed, encoding="utf-8", newline="") as text:
-            writer = csv.writer(text, lineterminator="\n")
-            writer.writerow(COLUMNS)
-            for block in blocks:
-                writer.writerows(_rows(block))
+    write_gzipped_csv(path, COLUMNS, (row for block in blocks for row in _rows(block)))
 
 
 def _rows(block: DiceBlock) -> Iterable[tuple[object, ...]]:
