@@ -55,6 +55,7 @@ for name, (folder, spec, stop_after) in scenarios.items():
         ended = [type(error).__name__, error.exit_code, str(error)]
     report[name] = {"ended": ended, "said": said}
 print(json.dumps(report))
+dist.destroy_process_group()  # else gloo's threads may abort the process while it ends
 """
 SCENARIOS: dict[str, tuple[str, dict[str, Any], int]] = {
     "gn": ("gn", ODD, 0),
