@@ -169,9 +169,10 @@ def test_data_that_have_changed_are_refused(heads, segmentation_run, tmp_path):
         (EvaluationRequest(("madaan-rice",), (1,)), "madaan-rice acts on slices"),
     ],
 )
-def test_what_segmentation_has_not_is_refused(segmentation_run, request_, message):
+def test_what_segmentation_has_not_is_refused(tmp_path, segmentation_run, request_, message):
     with pytest.raises(ConfigError, match=message):
-        evaluate([segmentation_run], request_)
+        evaluate([segmentation_run], request_, tmp_path / "out")
+    assert not (tmp_path / "out").exists(), "refused before anything is written"
 
 
 def test_the_command_tells_the_task_from_the_run(segmentation_run, evaluated, tmp_path):
