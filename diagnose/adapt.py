@@ -23,6 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from diagnose.tasks.findings import predict
+from diagnose.torch_device import device_of
 from mrisim.errors import ConfigError
 from mrisim.seeding import stream
 
@@ -129,7 +130,7 @@ def reestimate_statistics(
     network.train()
     with torch.no_grad():
         for rows in np.array_split(order[: n_batches * batch_size], n_batches):
-            network(torch.from_numpy(scale(images[np.sort(rows)]))[:, None])
+            network(torch.from_numpy(scale(images[np.sort(rows)]))[:, None].to(device_of(network)))
     network.train(was_training)
 
 

@@ -13,6 +13,7 @@ from diagnose import cli_drift, cli_report, cli_study
 from diagnose.cli_options import (
     AsJson,
     Data,
+    Device,
     DryRun,
     Labels,
     Out,
@@ -93,6 +94,7 @@ def train(
     settings: Settings = None,
     out: Out = None,
     threads: Threads = None,
+    device: Device = "auto",
     overwrite: Overwrite = False,
     dry_run: DryRun = False,
     as_json: AsJson = False,
@@ -115,12 +117,13 @@ def train(
     from diagnose.training.loop import Watch
 
     location = DataLocation(data or default_data(learnt.DEFAULT_DATA), labels, split)
+    resources: dict[str, Any] = {"n_threads": threads or n_cores(), "device": device}
     if dry_run:
-        cost = learnt.estimate(spec, location, folder=out, n_threads=threads or n_cores())
+        cost = learnt.estimate(spec, location, folder=out, **resources)
         print_result(cost.record, cost.lines, as_json)
         return
     watch = Watch(log, image_progress(), stop_on_sigterm())
-    result = fit(spec, location, out, overwrite=overwrite, n_threads=threads or n_cores(), watch=watch)
+    result = fit(spec, location, out, overwrite=overwrite, **resources, watch=watch)
     if result.was_done:
         log(f"{result.folder} is a finished run of this request; these are its results")
     lines = [f"run {result.folder}", *learnt.lines_of(result.results)]
@@ -174,6 +177,7 @@ def evaluate(
     labels: Labels = None,
     out: Out = None,
     threads: Threads = None,
+    device: Device = "auto",
     overwrite: Overwrite = False,
     dry_run: DryRun = False,
     as_json: AsJson = False,
@@ -196,13 +200,14 @@ def evaluate(
             tuple(parse_adaptation(text) for text in dict.fromkeys(adapt or ["frozen"])), validation_shifts,
         )  # fmt: skip
         location = None if data is None else DataLocation(data, labels)
+        resources: dict[str, Any] = {"n_threads": threads or n_cores(), "device": device}
         if dry_run:
-            cost = of_task.estimate(list(runs or []), request, data=location, n_threads=threads or n_cores())
+            cost = of_task.estimate(list(runs or []), request, data=location, **resources)
             print_result(cost.record, cost.lines, as_json)
             return
         stop_on_sigterm(at_once=True)
         result = of_task.evaluate(
-            list(runs or []), request, out, data=location, overwrite=overwrite, n_threads=threads or n_cores(),
+            list(runs or []), request, out, data=location, overwrite=overwrite, **resources,
             watch=Watch(log, image_progress()),
         )  # fmt: skip
     for note in result.notes:

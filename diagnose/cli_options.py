@@ -32,6 +32,7 @@ Out = Annotated[
 Threads = Annotated[
     int | None, typer.Option("--threads", min=1, help="CPU threads.  [default: all cores]", show_default=False)
 ]
+Device = Annotated[str, typer.Option("--device", help="Where networks run: auto, cpu, cuda or cuda:N.")]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and what it would cost.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the output of an earlier run.")]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from diagnose.cli_options import AsJson, Data, DryRun, Labels, Overwrite, Split
+from diagnose.cli_options import AsJson, Data, Device, DryRun, Labels, Overwrite, Split
 from diagnose.cli_output import default_data, log, n_cores, print_result, raise_for_missing_cohort
 from mrisim.errors import UsageError
 
@@ -49,6 +49,7 @@ def study(
     settings: Settings = None,
     out: Out = None,
     workers: Workers = None,
+    device: Device = "auto",
     status: Annotated[bool, typer.Option("--status", help="Say how far the study is; from its files alone.")] = False,
     overwrite: Overwrite = False,
     dry_run: DryRun = False,
@@ -67,7 +68,8 @@ def study(
         state = study_state(folder, spec)
         print_result(state.record, state.lines, as_json)
         return
-    _run(spec, folder, _location(request, data, labels, split, as_json, dry_run), workers, overwrite, dry_run, as_json)
+    location = _location(request, data, labels, split, as_json, dry_run)
+    _run(spec, folder, location, (workers, device), overwrite, dry_run, as_json)
 
 
 def demo(
@@ -75,6 +77,7 @@ def demo(
     settings: Settings = None,
     out: Out = None,
     workers: Workers = None,
+    device: Device = "auto",
     overwrite: Overwrite = False,
     dry_run: DryRun = False,
     as_json: AsJson = False,
@@ -86,7 +89,7 @@ def demo(
     started = time.monotonic()
     location = _location(None, data, None, None, as_json, dry_run)
     seconds = time.monotonic() - started
-    _run(spec, out or Path("studies") / spec.label, location, workers, overwrite, dry_run, as_json, seconds)
+    _run(spec, out or Path("studies") / spec.label, location, (workers, device), overwrite, dry_run, as_json, seconds)
 
 
 def register(app: typer.Typer) -> None:
@@ -109,16 +112,17 @@ def _location(
 
 
 def _run(
-    spec: StudySpec, folder: Path, location: DataLocation, workers: int | None, overwrite: bool, dry_run: bool,
-    as_json: bool, cohort_seconds: float | None = None,
+    spec: StudySpec, folder: Path, location: DataLocation, resources: tuple[int | None, str], overwrite: bool,
+    dry_run: bool, as_json: bool, cohort_seconds: float | None = None,
 ) -> None:  # fmt: skip
     from diagnose.study.cost import check_room, study_cost
     from diagnose.study.engine import run_study, study_slices
     from diagnose.study.spec import IDENTITY
+    from diagnose.torch_device import resolve_device
 
-    n_workers = workers or max(1, n_cores() // spec.n_threads)
+    n_workers, device = resources[0] or max(1, n_cores() // spec.n_threads), resolve_device(resources[1])
     if dry_run or not (folder / IDENTITY).exists():
-        cost = study_cost(spec, study_slices(spec, location), n_workers)
+        cost = study_cost(spec, study_slices(spec, location), n_workers, device)
         if dry_run:
             print_result({"out": str(folder), **cost.record}, [f"out: {folder}", *cost.lines], as_json)
             return
@@ -126,8 +130,9 @@ def _run(
         check_room(cost, folder)
     _stop_on_signal()
     result = run_study(
-        spec, location, folder, n_workers=n_workers, overwrite=overwrite, say=log, cohort_seconds=cohort_seconds
-    )
+        spec, location, folder, n_workers=n_workers, overwrite=overwrite, device=device, say=log,
+        cohort_seconds=cohort_seconds,
+    )  # fmt: skip
     print_result(_record(spec, result), _lines(spec, result), as_json)
     if result.failures:
         raise typer.Exit(RUNS_FAILED)

@@ -11,6 +11,7 @@ import torch
 
 from diagnose.dataset import SliceTable
 from diagnose.slice_images import Shift, make_images
+from diagnose.torch_device import CPU
 from diagnose.training.execution import choose_execution
 
 BYTES_PER_PIXEL = 4
@@ -50,11 +51,16 @@ def seconds_per_image(table: SliceTable, shifts: list[Shift], crop: int | None, 
 
 
 def training_seconds(
-    network: torch.nn.Module, batch_shape: tuple[int, ...], n_slices: int, *, memory_format: str = "auto"
+    network: torch.nn.Module, batch_shape: tuple[int, ...], n_slices: int, *, device: str, memory_format: str = "auto"
 ) -> float:
     """Return the time of training steps over so many items, in s, in the formats that a run would choose."""
-    execution = choose_execution(network, batch_shape, precision="auto", memory_format=memory_format)
+    execution = choose_execution(network, batch_shape, precision="auto", memory_format=memory_format, device=device)
     return min(execution.milliseconds.values()) / 1e3 / batch_shape[0] * n_slices
+
+
+def where(device: str, n_threads: int) -> str:
+    """Return what training steps run on, as text."""
+    return f"{n_threads} threads" if device == CPU else device
 
 
 def image_bytes(table: SliceTable, shape: tuple[int, int], n_images_each: int = 1) -> int:

@@ -29,6 +29,7 @@ from diagnose.evaluation.shift_report import result_lines, write_results
 from diagnose.evaluation.shift_results import ShiftResult, shift_results
 from diagnose.run_folder import DataLocation
 from diagnose.slice_images import ImageStore, Shift, image_store, simulator_hash, split_images
+from diagnose.torch_device import CPU, resolve_device
 from diagnose.trained_model import TrainedModel
 from diagnose.training.loop import Watch
 from mrisim.errors import ConfigError
@@ -52,7 +53,7 @@ class EvaluationResult:
 
 def evaluate(
     runs: Sequence[Path], request: EvaluationRequest, out: Path | None = None, *, data: DataLocation | None = None,
-    overwrite: bool = False, n_threads: int = 1, watch: Watch | None = None,
+    overwrite: bool = False, n_threads: int = 1, device: str = CPU, watch: Watch | None = None,
 ) -> EvaluationResult:  # fmt: skip
     """Evaluate runs and write ``predictions.csv.gz`` and ``results.csv``; one that was interrupted goes on.
 
@@ -69,6 +70,8 @@ def evaluate(
         Replace another evaluation.
     n_threads : int
         Of torch, and volumes corrupted at a time.
+    device : str
+        Where networks predict: auto, cpu, cuda or cuda:N (`diagnose.torch_device`). Images are made on the CPU.
     watch : Watch, optional
 
     Returns
@@ -82,7 +85,9 @@ def evaluate(
     ConfigError
         If `out` holds something else.
     """
-    evaluation = OpenEvaluation.begin(runs, request, out, data=data, overwrite=overwrite, n_threads=n_threads)
+    evaluation = OpenEvaluation.begin(
+        runs, request, out, data=data, overwrite=overwrite, n_threads=n_threads, device=device
+    )
     evaluation.make_parts(watch or Watch())
     return evaluation.finish()
 
@@ -98,15 +103,16 @@ class OpenEvaluation:
     """The table of each split, by its name."""
     store: ImageStore
     key: str
-    """Hash of all that the predictions depend on: models, request, data, and the simulator's own code."""
+    """Hash of all that the predictions depend on: models, request, data, device, and the simulator's own code."""
 
     @classmethod
     def begin(
         cls, runs: Sequence[Path], request: EvaluationRequest, out: Path | None = None, *,
-        data: DataLocation | None = None, overwrite: bool = False, n_threads: int = 1,
+        data: DataLocation | None = None, overwrite: bool = False, n_threads: int = 1, device: str = CPU,
     ) -> OpenEvaluation:  # fmt: skip
         """Check runs, data and output folder, as `evaluate` does, and begin or take up the evaluation."""
-        models = load_models(runs)
+        device = resolve_device(device)
+        models = load_models(runs, device)
         request.check_validation()
         table = table_of_runs(models, data)
         record = _record_of(models, request)
@@ -114,7 +120,7 @@ class OpenEvaluation:
         folder = open_output(out, Path("evaluations"), record, overwrite)
         splits = {split: table.of_split(split) for split in ("train", "val", "test")}
         store = image_store(models[0].crop, n_threads=n_threads)
-        return cls(models, request, folder, splits, store, digest([record, table.identity, simulator_hash()]))
+        return cls(models, request, folder, splits, store, digest([record, table.identity, device, simulator_hash()]))
 
     @property
     def parts(self) -> tuple[tuple[Path, str, Shift], ...]:
@@ -215,8 +221,9 @@ def is_evaluated(runs: Sequence[Path], request: EvaluationRequest, folder: Path)
 
 
 def estimate(
-    runs: Sequence[Path], request: EvaluationRequest, *, data: DataLocation | None = None, n_threads: int = 1
-) -> Cost:
+    runs: Sequence[Path], request: EvaluationRequest, *, data: DataLocation | None = None, n_threads: int = 1,
+    device: str = CPU,
+) -> Cost:  # fmt: skip
     """Return what an evaluation would take if no image of it were in the cache yet; nothing is written.
 
     Raises
@@ -224,7 +231,7 @@ def estimate(
     DataError, ConfigError
         As `evaluate`.
     """
-    models = [TrainedModel.load(run) for run in runs]
+    models = load_models(runs, resolve_device(device))
     test = table_of_runs(models, data).of_split("test")
     per_slice = seconds_per_image(test, list(request.shifts), models[0].crop, n_threads)
     n_cells = len(request.shifts)

@@ -24,6 +24,7 @@ from diagnose.run_folder import (
     run_name,
     write_metrics,
 )  # fmt: skip
+from diagnose.torch_device import CPU, resolve_device
 from diagnose.training.distributed import SMALL_PART, ProcessGroup, process_group
 from diagnose.training.execution import Execution, deterministic_kernels
 from diagnose.training.loop import Course, Watch, batches_in_epoch, run_epoch
@@ -46,7 +47,7 @@ class FitResult:
 
 def fit(
     spec: LoopSpec, location: DataLocation, folder: Path | None = None, *, overwrite: bool = False,
-    n_threads: int = 1, watch: Watch | None = None,
+    n_threads: int = 1, device: str = CPU, watch: Watch | None = None,
 ) -> FitResult:  # fmt: skip
     """Train a network, or go on with, or report, a run that exists.
 
@@ -61,6 +62,8 @@ def fit(
         Replace a run that is there.
     n_threads : int
         Of torch, and volumes read at a time. A resumed run keeps those it began with: the sums depend on them.
+    device : str
+        auto, cpu, cuda or cuda:N (`diagnose.torch_device`). A resumed run keeps the one it began on.
     watch : Watch, optional
 
     Returns
@@ -78,6 +81,7 @@ def fit(
         watch = watch or Watch()
         if not group.is_first:
             watch = Watch(stop=watch.stop)
+        device = _device(device, group)
         module = task_module(spec.task)
         data = group.first(lambda: module.load_data(spec, location))
         folder = folder or Path("runs") / run_name(spec, data.identity)
@@ -86,12 +90,13 @@ def fit(
             return FitResult(folder, json.loads((folder / "results.json").read_text(encoding="utf-8")), was_done=True)
         _announce(begun, folder, spec, data, group.n_processes, watch)
         known = group.first(lambda: recall_execution(folder))
+        device = device if known is None else _device_again(known)
         n_threads_before = torch.get_num_threads()
         torch.set_num_threads(known.n_threads if known else n_threads)
         try:
-            with deterministic_kernels():
+            with deterministic_kernels(device):
                 task = module.prepare(spec, data, watch.images, n_threads=n_threads, group=group)
-                results = _train_and_predict(task, spec, folder, watch, group)
+                results = _train_and_predict(task, spec, folder, device, watch, group)
         finally:
             torch.set_num_threads(n_threads_before)
     return FitResult(folder, results, was_done=False)
@@ -125,9 +130,28 @@ def _announce(begun: str, folder: Path, spec: LoopSpec, data: TrainingData, n_pr
         )
 
 
-def _train_and_predict(task: Task, spec: LoopSpec, folder: Path, watch: Watch, group: ProcessGroup) -> dict[str, Any]:
+def _device(asked: str, group: ProcessGroup) -> str:
+    """Return the device of a new run, which is known to work."""
+    if group.n_processes == 1:
+        return resolve_device(asked)
+    if asked not in ("auto", CPU):
+        raise ConfigError(f"device is {asked!r}; expected 'cpu', because several processes train on CPUs alone")
+    return CPU
+
+
+def _device_again(known: Execution) -> str:
+    """Return the device that a run began on: sums differ from one to another."""
+    try:
+        return resolve_device(known.device)
+    except ConfigError as error:
+        raise ConfigError(f"the run was begun on {known.device}: {error}, with --overwrite or another --out") from None
+
+
+def _train_and_predict(
+    task: Task, spec: LoopSpec, folder: Path, device: str, watch: Watch, group: ProcessGroup
+) -> dict[str, Any]:
     network = task.build()
-    execution = group.first(lambda: _execution(task, spec, network, folder, group))
+    execution = group.first(lambda: _execution(task, spec, network, folder, device, group))
     state = new_state(execution.laid_out(network), spec, batches_in_epoch(task, spec))
     state.restore(folder)
     course = Course(task, spec, execution, group, folder, watch)
@@ -139,11 +163,13 @@ def _train_and_predict(task: Task, spec: LoopSpec, folder: Path, watch: Watch, g
     return group.first(lambda: _finish(task, spec, state.history, execution, folder))
 
 
-def _execution(task: Task, spec: LoopSpec, network: torch.nn.Module, folder: Path, group: ProcessGroup) -> Execution:
+def _execution(
+    task: Task, spec: LoopSpec, network: torch.nn.Module, folder: Path, device: str, group: ProcessGroup
+) -> Execution:
     """Return the formats that the run began with, or measure them and write them down."""
     execution = recall_execution(folder)
     if execution is None:
-        execution = task.choose_execution(network, -(-spec.batch // group.n_processes))
+        execution = task.choose_execution(network, -(-spec.batch // group.n_processes), device)
         execution = execution.model_copy(update={"n_processes": group.n_processes})
         remember_execution(folder, execution)
     return execution

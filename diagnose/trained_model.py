@@ -19,6 +19,7 @@ from diagnose.evaluation.prediction_table import Cell, PredictionBlock
 from diagnose.evaluation.released_artifacts import LEVELS, released_table_version
 from diagnose.run_folder import DONE, read_spec, recall_execution
 from diagnose.slice_images import CLEAN, Shift
+from diagnose.torch_device import CPU
 from diagnose.training.execution import Execution
 from mrisim.artifacts.base import level_table
 from mrisim.errors import DataError
@@ -36,8 +37,8 @@ class TrainedModel:
     folder: Path
 
     @classmethod
-    def load(cls, run: Path) -> TrainedModel:
-        """Read a run folder.
+    def load(cls, run: Path, device: str = CPU) -> TrainedModel:
+        """Read a run folder; the network goes to a device that is known to work, wherever it was trained.
 
         Raises
         ------
@@ -54,7 +55,7 @@ class TrainedModel:
         if not (run / DONE).exists():
             raise DataError(f"{run.name} is not finished; run the same `diagnose train` command again")
         network, description = load_model(run)
-        execution = recall_execution(run) or Execution()
+        execution = (recall_execution(run) or Execution()).model_copy(update={"device": device})
         return cls(run.resolve().name, execution.laid_out(network), description, execution, spec.crop, run)
 
     def predict(

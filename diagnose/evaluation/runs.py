@@ -11,6 +11,7 @@ from typing import Any
 
 from diagnose.dataset import SliceTable, load_slice_table
 from diagnose.run_folder import SPLIT, DataLocation, config_of, is_simulated, read_location, read_spec
+from diagnose.torch_device import CPU
 from diagnose.trained_model import TrainedModel
 from mrisim.errors import ConfigError, DataError
 from mrisim.files import PARTIAL, write_text
@@ -18,8 +19,8 @@ from mrisim.files import PARTIAL, write_text
 REQUEST, RUNS_FILE = "request.json", "runs.json"
 
 
-def load_models(runs: Sequence[Path]) -> list[TrainedModel]:
-    """Read finished run folders of different names.
+def load_models(runs: Sequence[Path], device: str = CPU) -> list[TrainedModel]:
+    """Read finished run folders of different names; the networks go to a device that is known to work.
 
     Raises
     ------
@@ -28,7 +29,7 @@ def load_models(runs: Sequence[Path]) -> list[TrainedModel]:
     ConfigError
         If two have one name.
     """
-    models = [TrainedModel.load(run) for run in runs]
+    models = [TrainedModel.load(run, device) for run in runs]
     if len({model.name for model in models}) < len(models):
         raise ConfigError("two runs have one name; expected different ones, because rows go by it")
     return models

@@ -29,6 +29,7 @@ from diagnose.reconstruction.quality_table import CLEAN, ZERO_FILLED, QualityRow
 from diagnose.reconstruction.trained_run import MeasuredData, ReconstructionRun, load_runs, measured_data
 from diagnose.run_folder import DataLocation
 from diagnose.slice_images import simulator_hash
+from diagnose.torch_device import CPU, device_of, resolve_device
 from diagnose.training.loop import Watch
 from mrisim.errors import ConfigError, DataError
 from mrisim.files import write_text
@@ -80,7 +81,7 @@ class QualityEvaluation:
 
 def evaluate(
     runs: Sequence[Path], request: QualityRequest, out: Path | None = None, *, data: DataLocation | None = None,
-    overwrite: bool = False, n_threads: int = 1, watch: Watch | None = None,
+    overwrite: bool = False, n_threads: int = 1, device: str = CPU, watch: Watch | None = None,
 ) -> QualityEvaluation:  # fmt: skip
     """Evaluate runs, and write the table of quality and its summaries; one that was interrupted goes on.
 
@@ -98,6 +99,8 @@ def evaluate(
         Replace another evaluation.
     n_threads : int
         Of torch.
+    device : str
+        Where networks predict: auto, cpu, cuda or cuda:N (`diagnose.torch_device`). Images are made on the CPU.
     watch : Watch, optional
 
     Raises
@@ -109,7 +112,7 @@ def evaluate(
     """
     watch = watch or Watch()
     _check_request(request)
-    models = load_runs(runs)
+    models = load_runs(runs, resolve_device(device))
     found = measured_data(models, data, request.test_on)
     record = {"task": "reconstruction"} | request.record() | record_of_runs(models)
     folder = open_output(out, Path("evaluations"), record, overwrite)
@@ -117,7 +120,8 @@ def evaluate(
     n_threads_before = torch.get_num_threads()
     torch.set_num_threads(n_threads)
     try:
-        work = _Work(models, request, found, folder / PARTS, digest([record, simulator_hash()])[:12])
+        key = digest([record, str(device_of(models[0].network)), simulator_hash()])[:12]
+        work = _Work(models, request, found, folder / PARTS, key)
         rows, crops = work.all_parts(watch)
         similarity = similarity_rows(models, found, work.bench, watch)
     finally:
@@ -129,13 +133,14 @@ def evaluate(
 
 
 def estimate(
-    runs: Sequence[Path], request: QualityRequest, *, data: DataLocation | None = None, n_threads: int = 1
-) -> Cost:
+    runs: Sequence[Path], request: QualityRequest, *, data: DataLocation | None = None, n_threads: int = 1,
+    device: str = CPU,
+) -> Cost:  # fmt: skip
     """Return what an evaluation would take, from one volume; nothing is written. Errors as `evaluate`."""
     import time
 
     _check_request(request)
-    models = load_runs(runs)
+    models = load_runs(runs, resolve_device(device))
     found = measured_data(models, data, request.test_on)
     (name, volumes), *_ = found.parts["test"].items()
     bench = Bench(models[0].spec, SliceStore(volumes[:1]))

@@ -16,6 +16,7 @@ from diagnose.networks.varnet import VarNet
 from diagnose.reconstruction.masks import MaskPattern, draw_mask, volume_mask_stream
 from diagnose.reconstruction.paired_volumes import PairedVolume, SliceStore
 from diagnose.reconstruction.torch_fourier import crop_centred, rss_image
+from diagnose.torch_device import device_of
 
 SLICES_AT_ONCE = 8
 
@@ -30,9 +31,10 @@ def zero_filled(measured: Tensor, mask: Tensor, shape: tuple[int, int]) -> Tenso
 
 
 def with_network(network: nn.Module) -> Reconstruct:
-    """Return a network as a reconstruction; gradients pass."""
+    """Return a network as a reconstruction on the device where its weights lie; gradients pass."""
 
     def reconstruct(measured: Tensor, mask: Tensor, shape: tuple[int, int]) -> Tensor:
+        measured, mask = measured.to(device_of(network)), mask.to(device_of(network))
         if isinstance(network, VarNet):
             return crop_centred(rss_image(network(measured, mask)), shape)
         return network(zero_filled(measured, mask, shape)[:, None])[:, 0]
@@ -81,4 +83,4 @@ def reconstruct_volume(
             reconstruct(masked(part, mask[None].expand(len(part), -1)), mask.expand(len(part), -1), paired.target_shape)
             for part in kspace.split(SLICES_AT_ONCE)
         ]
-    return torch.cat(images).float().numpy(), targets.numpy()
+    return torch.cat(images).float().cpu().numpy(), targets.numpy()

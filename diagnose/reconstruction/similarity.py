@@ -21,6 +21,7 @@ import torch
 from torch import nn
 
 from diagnose.networks.unet import ImageScaled, UNet, z_score
+from diagnose.torch_device import device_of
 
 GRID = (6, 6)
 IMAGES_AT_ONCE = 32
@@ -48,13 +49,13 @@ def features(encoder: UNet, images: np.ndarray) -> np.ndarray:
     """
     found = []
     with torch.inference_mode():
-        for part in torch.from_numpy(np.asarray(images, np.float32)).split(IMAGES_AT_ONCE):
+        for part in torch.from_numpy(np.asarray(images, np.float32)).to(device_of(encoder)).split(IMAGES_AT_ONCE):
             x = z_score(part.flatten(1))[0].reshape(part.shape)[:, None]
             for level, block in enumerate(encoder.down):
                 x = block(nn.functional.avg_pool2d(x, 2) if level else x)
             vectors = nn.functional.adaptive_avg_pool2d(x, GRID).flatten(1)
             found.append(nn.functional.normalize(vectors, dim=1))
-    return torch.cat(found).numpy()
+    return torch.cat(found).cpu().numpy()
 
 
 def nearest_similarity(train: np.ndarray, test: np.ndarray) -> np.ndarray:

@@ -17,6 +17,7 @@ from diagnose.reconstruction.paired_volumes import PairedVolume, check_masks
 from diagnose.reconstruction.request import ReconstructionSpec
 from diagnose.reconstruction.training_data import attributed_files, data_of, in_split, of_distribution, paired_by_file
 from diagnose.run_folder import DONE, DataLocation, read_location, read_spec
+from diagnose.torch_device import CPU, device_of
 from mrisim.errors import ConfigError, DataError
 
 MEASURED_SPLITS = ("val", "test")
@@ -33,8 +34,8 @@ class ReconstructionRun:
     folder: Path
 
     @classmethod
-    def load(cls, run: Path) -> ReconstructionRun:
-        """Read a run folder.
+    def load(cls, run: Path, device: str = CPU) -> ReconstructionRun:
+        """Read a run folder; the network goes to a device that is known to work.
 
         Raises
         ------
@@ -45,7 +46,7 @@ class ReconstructionRun:
         if not (run / DONE).exists():
             raise DataError(f"{run.name} is not finished; run the same `diagnose train` command again")
         network, description = load_network(run, ReconstructionModel)
-        return cls(run.resolve().name, network, description, spec, run)
+        return cls(run.resolve().name, network.to(device), description, spec, run)
 
     @property
     def n_epochs(self) -> int:
@@ -53,13 +54,13 @@ class ReconstructionRun:
         return len((self.folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines())
 
     def of_epoch(self, epoch: int) -> nn.Module:
-        """Return the network as it was after an epoch (0-based)."""
+        """Return the network as it was after an epoch (0-based), on the device of the best."""
         network: nn.Module = load_network(epoch_folder(self.folder, epoch), ReconstructionModel)[0]
-        return network
+        return network.to(device_of(self.network))
 
 
-def load_runs(runs: Sequence[Path]) -> list[ReconstructionRun]:
-    """Read finished run folders of different names that reconstruct from the same masks.
+def load_runs(runs: Sequence[Path], device: str = CPU) -> list[ReconstructionRun]:
+    """Read finished run folders of different names that reconstruct from the same masks; the networks go to a device.
 
     Raises
     ------
@@ -68,7 +69,7 @@ def load_runs(runs: Sequence[Path]) -> list[ReconstructionRun]:
     ConfigError
         If two have one name or different masks.
     """
-    models = [ReconstructionRun.load(run) for run in runs]
+    models = [ReconstructionRun.load(run, device) for run in runs]
     if len({model.name for model in models}) < len(models):
         raise ConfigError("two runs have one name; expected different ones, because rows go by it")
     masks = {(model.spec.acceleration, model.spec.mask, model.spec.mask_seed) for model in models}

@@ -31,6 +31,7 @@ from diagnose.segmentation.shifted_volumes import ShiftedCase
 from diagnose.segmentation.trained_run import SegmentationRun, cases_of_runs, load_runs
 from diagnose.segmentation.whole_volumes import dice_of, predict_logits
 from diagnose.slice_images import Shift, simulator_hash
+from diagnose.torch_device import CPU, device_of, resolve_device
 from diagnose.trained_model import level_table_version
 from diagnose.training.loop import Watch
 from mrisim.errors import ConfigError, DataError
@@ -55,7 +56,7 @@ class DiceEvaluation:
 
 def evaluate(
     runs: Sequence[Path], request: EvaluationRequest, out: Path | None = None, *, data: DataLocation | None = None,
-    overwrite: bool = False, n_threads: int = 1, watch: Watch | None = None,
+    overwrite: bool = False, n_threads: int = 1, device: str = CPU, watch: Watch | None = None,
 ) -> DiceEvaluation:  # fmt: skip
     """Evaluate runs and write ``predictions.csv.gz`` and ``results.csv``; one that was interrupted goes on.
 
@@ -73,6 +74,8 @@ def evaluate(
         Replace another evaluation.
     n_threads : int
         Of torch, and contrasts corrupted at a time.
+    device : str
+        Where networks predict: auto, cpu, cuda or cuda:N (`diagnose.torch_device`). Images are made on the CPU.
     watch : Watch, optional
 
     Returns
@@ -88,12 +91,12 @@ def evaluate(
     """
     watch = watch or Watch()
     _check_request(request)
-    models = load_runs(runs)
+    models = load_runs(runs, resolve_device(device))
     table = cases_of_runs(models, data)
     record = _record_of(models, request)
     folder = open_output(out, Path("evaluations"), record, overwrite)
     write_runs(folder, [model.folder for model in models])
-    key = digest([record, table.identity, simulator_hash()])
+    key = digest([record, table.identity, str(device_of(models[0].network)), simulator_hash()])
     volumes = labelled_volumes(table.of_split("test"), models[0].description.scaling, n_threads=n_threads)
     parts = {shift: folder / PARTS / f"{number:04d}-{shift.label}.json" for number, shift in enumerate(request.shifts)}
     wanted = [shift for shift, path in parts.items() if _dice_in(path, key) is None]
@@ -116,8 +119,9 @@ def evaluate(
 
 
 def estimate(
-    runs: Sequence[Path], request: EvaluationRequest, *, data: DataLocation | None = None, n_threads: int = 1
-) -> Cost:
+    runs: Sequence[Path], request: EvaluationRequest, *, data: DataLocation | None = None, n_threads: int = 1,
+    device: str = CPU,
+) -> Cost:  # fmt: skip
     """Return what an evaluation would take, from one case under every shift; nothing is written.
 
     Raises
@@ -126,7 +130,7 @@ def estimate(
         As `evaluate`.
     """
     _check_request(request)
-    models = load_runs(runs)
+    models = load_runs(runs, resolve_device(device))
     table = cases_of_runs(models, data)
     test = table.of_split("test")
     (case,) = _shifted_cases(replace(table, cases=test[:1]))

@@ -14,6 +14,7 @@ from diagnose.run_folder import DONE, SPLIT, DataLocation, read_location, read_s
 from diagnose.segmentation.case_table import CaseTable, load_case_table
 from diagnose.segmentation.request import SegmentationModel, SegmentationSpec
 from diagnose.segmentation.whole_volumes import Windows
+from diagnose.torch_device import CPU
 from mrisim.errors import ConfigError, DataError
 
 
@@ -28,8 +29,8 @@ class SegmentationRun:
     folder: Path
 
     @classmethod
-    def load(cls, run: Path) -> SegmentationRun:
-        """Read a run folder.
+    def load(cls, run: Path, device: str = CPU) -> SegmentationRun:
+        """Read a run folder; the network goes to a device that is known to work.
 
         Raises
         ------
@@ -40,7 +41,7 @@ class SegmentationRun:
         if not (run / DONE).exists():
             raise DataError(f"{run.name} is not finished; run the same `diagnose train` command again")
         network, description = load_network(run, SegmentationModel)
-        return cls(run.resolve().name, network, description, spec, run)
+        return cls(run.resolve().name, network.to(device), description, spec, run)
 
     @property
     def windows(self) -> Windows:
@@ -48,8 +49,8 @@ class SegmentationRun:
         return Windows(self.description.patch_shape, self.description.overlap)
 
 
-def load_runs(runs: Sequence[Path]) -> list[SegmentationRun]:
-    """Read finished run folders of different names that scale alike.
+def load_runs(runs: Sequence[Path], device: str = CPU) -> list[SegmentationRun]:
+    """Read finished run folders of different names that scale alike; the networks go to a device.
 
     Raises
     ------
@@ -58,7 +59,7 @@ def load_runs(runs: Sequence[Path]) -> list[SegmentationRun]:
     ConfigError
         If two have one name or different scalings.
     """
-    models = [SegmentationRun.load(run) for run in runs]
+    models = [SegmentationRun.load(run, device) for run in runs]
     if len({model.name for model in models}) < len(models):
         raise ConfigError("two runs have one name; expected different ones, because rows go by it")
     scalings = {model.description.scaling for model in models}

@@ -13,6 +13,7 @@ from diagnose.segmentation.dice import class_masks, dice_by_class, predicted_mas
 from diagnose.segmentation.patch_sampling import Shape3
 from diagnose.segmentation.scaled_volumes import LabelledVolume
 from diagnose.segmentation.sliding_window import predict_volume
+from diagnose.torch_device import device_of
 
 WINDOWS_AT_A_TIME = 4
 
@@ -35,7 +36,7 @@ def predict_logits(network: nn.Module, images: np.ndarray, windows: Windows) -> 
 
     def of_windows(batch: np.ndarray) -> np.ndarray:
         with torch.inference_mode():
-            predicted: np.ndarray = network(torch.from_numpy(batch)).float().numpy()
+            predicted: np.ndarray = network(torch.from_numpy(batch).to(device_of(network))).float().cpu().numpy()
         return predicted
 
     logits = predict_volume(

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from diagnose.cost_estimate import Cost, as_time, image_bytes, seconds_per_image, slice_counts, training_seconds
@@ -16,6 +17,8 @@ from diagnose.slice_images import Shift, make_images
 from diagnose.study.runs import StudyRun, study_runs, tuning_runs
 from diagnose.study.spec import StudySpec
 from diagnose.tasks.classification import architecture_of
+from diagnose.tasks.findings import predict
+from diagnose.torch_device import CPU
 from diagnose.training.spec import TrainSpec
 from mrisim.errors import DataError
 
@@ -29,7 +32,7 @@ START_S = 8.0
 """Of a worker process, before its first step, measured."""
 
 
-def study_cost(spec: StudySpec, table: SliceTable, n_workers: int) -> Cost:
+def study_cost(spec: StudySpec, table: SliceTable, n_workers: int, device: str = CPU) -> Cost:
     """Estimate a study from the first; images in the cache, and early stopping, make it shorter.
 
     Raises
@@ -44,7 +47,7 @@ def study_cost(spec: StudySpec, table: SliceTable, n_workers: int) -> Cost:
     n_threads_before = torch.get_num_threads()
     torch.set_num_threads(spec.n_threads)
     try:
-        measured = {norm: _norm_seconds(spec, norm, table, shape) for norm in spec.all_norms}
+        measured = {norm: _norm_seconds(spec, norm, table, shape, device) for norm in spec.all_norms}
     finally:
         torch.set_num_threads(n_threads_before)
     parts = {split: table.of_split(split) for split in ("train", "val", "test")}
@@ -109,17 +112,19 @@ def check_room(cost: Cost, folder: Path) -> None:
         raise DataError(f"the study needs {needed / 1e9:.1f} GB and {free / 1e9:.1f} GB are free; expected room for it")
 
 
-def _norm_seconds(spec: StudySpec, norm: str, table: SliceTable, shape: tuple[int, ...]) -> tuple[float, float]:
+def _norm_seconds(
+    spec: StudySpec, norm: str, table: SliceTable, shape: tuple[int, ...], device: str
+) -> tuple[float, float]:
     """Return the seconds of a run of the norm, and of predicting one slice with it."""
     train = TrainSpec(**spec.train, norm=norm)
-    network = architecture_of(train, table).build()
-    with torch.inference_mode():
-        network.eval()(torch.zeros(shape))
-        started = time.perf_counter()
-        network(torch.zeros(shape))
-        forward = (time.perf_counter() - started) / shape[0]
+    network = architecture_of(train, table).build().to(device)
+    images = np.zeros((shape[0], *shape[2:]), np.float32)
+    predict(network, images, np.asarray)  # what sets things up does not count
+    started = time.perf_counter()
+    predict(network, images, np.asarray)
+    forward = (time.perf_counter() - started) / shape[0]
     n_train, n_val = (len(table.of_split(split).labels) for split in ("train", "val"))
-    steps = training_seconds(network, shape, n_train)
+    steps = training_seconds(network, shape, n_train, device=device)
     return train.epochs * (steps + forward * n_val) + START_S, forward
 
 

@@ -22,7 +22,8 @@ from diagnose.study.spec import EVALUATION, RUNS, StudySpec
 from diagnose.study.state import FAILURES, failures, locked, note_failure, note_running, open_study
 from diagnose.study.timing import PhaseTimes
 from diagnose.study.tuning import choose
-from diagnose.study.worker import Task, train_task
+from diagnose.study.worker import Task
+from diagnose.torch_device import CPU, resolve_device
 from diagnose.training.spec import TrainSpec
 from mrisim.errors import ConfigError, DataError
 
@@ -48,7 +49,7 @@ def study_slices(spec: StudySpec, location: DataLocation) -> SliceTable:
 
 def run_study(
     spec: StudySpec, location: DataLocation, folder: Path, *, n_workers: int = 1, overwrite: bool = False,
-    say: Callable[[str], None] = lambda text: None, cohort_seconds: float | None = None,
+    device: str = CPU, say: Callable[[str], None] = lambda text: None, cohort_seconds: float | None = None,
 ) -> StudyResult:  # fmt: skip
     """Run a study, or what is left of it.
 
@@ -62,6 +63,8 @@ def run_study(
         Processes at a time, each with ``spec.n_threads`` threads. The tables do not depend on it.
     overwrite : bool
         Replace another study that lies there.
+    device : str
+        Of all processes: auto, cpu, cuda or cuda:N (`diagnose.torch_device`).
     say : callable
         Told a line for each run that ends.
     cohort_seconds : float, optional
@@ -74,11 +77,12 @@ def run_study(
     """
     if n_workers < 1:
         raise ConfigError(f"workers is {n_workers}; expected 1 or more")
+    device = resolve_device(device)
     table = study_slices(spec, location)
     open_study(folder, spec, table.identity, location, overwrite=overwrite)
     with locked(folder, say) as lock:
         (folder / FAILURES).unlink(missing_ok=True)
-        work = _Work(spec, location, folder, n_workers, lock, say, PhaseTimes(folder))
+        work = _Work(spec, location, folder, n_workers, device, lock, say, PhaseTimes(folder))
         if cohort_seconds is not None:
             work.times.add("cohort", cohort_seconds)
         for note in table.notes:
@@ -100,6 +104,7 @@ class _Work:
     location: DataLocation
     folder: Path
     n_workers: int
+    device: str
     lock: int
     say: Callable[[str], None]
     times: PhaseTimes
@@ -111,7 +116,7 @@ class _Work:
             store = image_store(self.spec.train["crop"], n_threads=self.n_workers * self.spec.n_threads)
             images = [split_images(table.of_split(split), Shift(), store) for split in ("train", "val", "test")]
             rows, columns = images[0].shape[1:]
-            formats = fixed_formats(self.spec, table, (rows, columns), self.folder)
+            formats = fixed_formats(self.spec, table, (rows, columns), self.folder, self.device)
         chosen = None
         if self.spec.tuning is not None:
             with self.times.phase("tuning"):
@@ -138,7 +143,7 @@ class _Work:
         """Train what is not finished; return the runs that failed."""
         pending = [run for run in runs if not (run.folder(self.folder) / DONE).exists()]
         tasks = [
-            train_task(run.name, run.folder(self.folder), run.spec, self.location, self.spec.n_threads)
+            self._task(run.name, "train", {"folder": str(run.folder(self.folder)), "spec": run.spec.model_dump()})
             for run in pending
         ]
         seconds: list[float] = []
@@ -167,14 +172,20 @@ class _Work:
             return
         with self.times.phase("evaluation"):
             evaluation = OpenEvaluation.begin(
-                runs, request, out, data=self.location, overwrite=True, n_threads=self.spec.n_threads
+                runs,
+                request,
+                out,
+                data=self.location,
+                overwrite=True,
+                n_threads=self.spec.n_threads,
+                device=self.device,
             )
             values = {
                 "runs": [str(run) for run in runs], "out": str(out), "n_shards": self.n_workers,
                 "request": self.spec.evaluation.model_dump(mode="json"),
             }  # fmt: skip
             tasks = [
-                Task(f"evaluation-{shard}", "evaluate", self.location, self.spec.n_threads, {**values, "shard": shard})
+                self._task(f"evaluation-{shard}", "evaluate", {**values, "shard": shard})
                 for shard in range(self.n_workers)
             ]
             n_said = [0]
@@ -190,6 +201,9 @@ class _Work:
                     self._fail(ended.task.name, EVALUATION, ended.exit_code, ended.reason)
                     raise DataError(f"the evaluation failed: {ended.reason}; the same command tries it again")
             evaluation.finish()
+
+    def _task(self, name: str, action: str, values: dict[str, Any]) -> Task:
+        return Task(name, action, self.location, self.spec.n_threads, values, self.device)
 
     def report(self) -> tuple[dict[str, Any], Path]:
         """Analyse the frozen table and write the report."""

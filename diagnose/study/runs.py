@@ -14,6 +14,7 @@ import torch
 from diagnose.dataset import SliceTable
 from diagnose.study.spec import RUNS, TUNING_RUNS, StudySpec
 from diagnose.tasks.classification import architecture_of
+from diagnose.torch_device import CPU
 from diagnose.training.execution import choose_execution
 from diagnose.training.spec import TrainSpec
 from mrisim.files import write_text
@@ -83,7 +84,7 @@ def tuning_runs(spec: StudySpec, formats: Mapping[str, Mapping[str, str]] | None
 
 
 def fixed_formats(
-    spec: StudySpec, table: SliceTable, image_shape: tuple[int, int], study: Path
+    spec: StudySpec, table: SliceTable, image_shape: tuple[int, int], study: Path, device: str = CPU
 ) -> dict[str, dict[str, str]]:
     """Return precision and memory format of each norm, measured once for the study and then fixed.
 
@@ -100,7 +101,8 @@ def fixed_formats(
     try:
         for norm in spec.all_norms:
             network = architecture_of(train.model_copy(update={"norm": norm}), table).build()
-            best = choose_execution(network, shape, precision=train.precision, memory_format=train.memory_format)
+            asked = {"precision": train.precision, "memory_format": train.memory_format}
+            best = choose_execution(network, shape, **asked, device=device)
             formats[norm] = {"precision": best.precision, "memory_format": best.memory_format}
     finally:
         torch.set_num_threads(n_threads_before)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from diagnose.run_folder import DataLocation
+from diagnose.torch_device import CPU
 from diagnose.training.loop import Interrupted, Watch
 from mrisim.errors import MrisimError
 
@@ -31,32 +32,43 @@ class Task:
     n_threads: int
     values: dict[str, Any]
     """train: folder, spec; evaluate: runs, request, out, shard, n_shards."""
+    device: str = CPU
 
     def text(self) -> str:
         """Return the task as JSON, bound to this process as the study."""
         places = {name: None if path is None else str(path) for name, path in vars(self.location).items()}
         return json.dumps(asdict(self) | {"location": places, "study_process": os.getpid()})
 
+    @property
+    def resources(self) -> dict[str, Any]:
+        """Threads and device, as `diagnose.train.fit` and `diagnose.evaluate.evaluate` take them."""
+        return {"n_threads": self.n_threads, "device": self.device}
 
-def train_task(name: str, folder: Path, spec: Any, location: DataLocation, n_threads: int) -> Task:
-    """Return the task of a training run (`diagnose.train.fit`)."""
-    return Task(name, "train", location, n_threads, {"folder": str(folder), "spec": spec.model_dump()})
+    @classmethod
+    def of_text(cls, text: str) -> tuple[Task, int]:
+        """Return the task that a text describes, and the process of its study."""
+        fields = json.loads(text)
+        study_process = fields.pop("study_process")
+        places = {name: Path(path) for name, path in fields.pop("location").items() if path is not None}
+        return cls(location=DataLocation(**places), **fields), study_process
 
 
-def _train(values: dict[str, Any], location: DataLocation, n_threads: int, watch: Watch) -> None:
+def _train(task: Task, watch: Watch) -> None:
     from diagnose.train import fit
     from diagnose.training.spec import TrainSpec
 
-    fit(TrainSpec(**values["spec"]), location, Path(values["folder"]), n_threads=n_threads, watch=watch)
+    spec, folder = TrainSpec(**task.values["spec"]), Path(task.values["folder"])
+    fit(spec, task.location, folder, **task.resources, watch=watch)
 
 
-def _evaluate(values: dict[str, Any], location: DataLocation, n_threads: int, watch: Watch) -> None:
+def _evaluate(task: Task, watch: Watch) -> None:
     from diagnose.evaluate import OpenEvaluation
     from diagnose.study.plans import EvaluationPlan
 
+    values = task.values
     request = EvaluationPlan(**values["request"]).request()
     runs = [Path(run) for run in values["runs"]]
-    evaluation = OpenEvaluation.begin(runs, request, Path(values["out"]), data=location, n_threads=n_threads)
+    evaluation = OpenEvaluation.begin(runs, request, Path(values["out"]), data=task.location, **task.resources)
     evaluation.make_parts(watch, shard=values["shard"], n_shards=values["n_shards"])
 
 
@@ -84,25 +96,21 @@ def _watch(study_process: int, action: str, say: Callable[[str], None]) -> Watch
     return Watch(say, images, stop)
 
 
-ACTIONS: dict[str, Callable[[dict[str, Any], DataLocation, int, Watch], None]] = {
-    "train": _train,
-    "evaluate": _evaluate,
-}
+ACTIONS: dict[str, Callable[[Task, Watch], None]] = {"train": _train, "evaluate": _evaluate}
 
 
 def main() -> None:
     """Do the task on standard input; a foreseen error is one line on standard error and its exit code."""
-    task = json.load(sys.stdin)
-    place = task["values"].get("folder") or task["values"]["out"]
+    task, study_process = Task.of_text(sys.stdin.read())
+    place = task.values.get("folder") or task.values["out"]
 
     def say(text: object) -> None:
         # Logs hold no path of this machine.
         print(str(text).replace(place, Path(place).name), file=sys.stderr, flush=True)
 
-    watch = _watch(task["study_process"], task["action"], say)
-    places = {name: Path(path) for name, path in task["location"].items() if path is not None}
+    watch = _watch(study_process, task.action, say)
     try:
-        ACTIONS[task["action"]](task["values"], DataLocation(**places), task["n_threads"], watch)
+        ACTIONS[task.action](task, watch)
     except MrisimError as error:
         say(error)
         sys.exit(error.exit_code)

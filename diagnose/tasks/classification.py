@@ -12,7 +12,15 @@ import torch
 from torch import Tensor, nn
 
 from diagnose.checkpoint import Architecture, ModelDescription, load_model
-from diagnose.cost_estimate import Cost, as_time, image_bytes, seconds_per_image, slice_counts, training_seconds
+from diagnose.cost_estimate import (
+    Cost,
+    as_time,
+    image_bytes,
+    seconds_per_image,
+    slice_counts,
+    training_seconds,
+    where,
+)  # fmt: skip
 from diagnose.dataset import SliceTable, load_slice_table
 from diagnose.evaluation.clean_results import lines_of, predict_clean, summarise_clean
 from diagnose.evaluation.prediction_table import write_table
@@ -20,6 +28,7 @@ from diagnose.input_scaling import InputScaling, fit_scaling
 from diagnose.run_folder import DataLocation, run_name
 from diagnose.slice_images import ImageStore, Progress, Shift, image_store, make_images, split_images
 from diagnose.tasks.findings import auroc_by_finding, loss, predict
+from diagnose.torch_device import CPU, resolve_device
 from diagnose.training.distributed import ProcessGroup
 from diagnose.training.epoch_images import EpochImages
 from diagnose.training.execution import Execution, choose_execution
@@ -86,11 +95,12 @@ class Classification:
         """Return the network, freshly initialised."""
         return architecture_of(self.spec, self.parts["train"]).build(self.spec.seed)
 
-    def choose_execution(self, network: nn.Module, n_items: int) -> Execution:
+    def choose_execution(self, network: nn.Module, n_items: int, device: str) -> Execution:
         """Return the fastest formats, measured."""
         shape = (min(n_items, self.n_items), 1, *self.images["train"].shape[1:])
         _check_fit(network, shape)
-        return choose_execution(network, shape, precision=self.spec.precision, memory_format=self.spec.memory_format)
+        formats = {"precision": self.spec.precision, "memory_format": self.spec.memory_format}
+        return choose_execution(network, shape, **formats, device=device)
 
     def begin_epoch(self, epoch: int, folder: Path, group: ProcessGroup) -> BatchLoss:
         """Draw the slices of an epoch and their translations; corrupt them anew where the run trains on a shift."""
@@ -102,10 +112,10 @@ class Classification:
         def batch_loss(network: nn.Module, places: slice, execution: Execution) -> Tensor:
             rows = order[places]
             batch = translate(self.scaling.apply(images[rows]), moves[places])
-            tensor = torch.from_numpy(batch)[:, None].to(memory_format=execution.torch_memory_format)
+            tensor = torch.from_numpy(batch)[:, None].to(execution.device, memory_format=execution.torch_memory_format)
             with execution.autocast():
                 logits = network(tensor)
-            return loss(logits, torch.from_numpy(train.labels[rows].astype(np.int64)))
+            return loss(logits, torch.from_numpy(train.labels[rows].astype(np.int64)).to(execution.device))
 
         return batch_loss
 
@@ -144,6 +154,7 @@ class Classification:
     def finish(self, folder: Path, execution: Execution) -> dict[str, Any]:
         """Predict clean validation and test; write the prediction table; return AUROC with intervals."""
         trained, description = load_model(folder)
+        trained.to(execution.device)
         images = {split: (self.parts[split], self.images[split]) for split in ("val", "test")}
         blocks = predict_clean(trained, description, images, run=folder.name, execution=execution)
         write_table(folder / "predictions.csv.gz", blocks)
@@ -158,7 +169,9 @@ def architecture_of(spec: TrainSpec, table: SliceTable) -> Architecture:
     )  # fmt: skip
 
 
-def estimate(spec: TrainSpec, location: DataLocation, *, folder: Path | None = None, n_threads: int = 1) -> Cost:
+def estimate(
+    spec: TrainSpec, location: DataLocation, *, folder: Path | None = None, n_threads: int = 1, device: str = CPU
+) -> Cost:
     """Return what a run would take, from the real data and a measured step; nothing is written.
 
     Raises
@@ -166,6 +179,7 @@ def estimate(spec: TrainSpec, location: DataLocation, *, folder: Path | None = N
     DataError, ConfigError
         As `load_data`.
     """
+    device = resolve_device(device)
     table = load_data(spec, location)
     train = table.of_split("train")
     shape = make_images(train.volumes[0], Shift(), crop=spec.crop, slices=[0]).shape[1:]
@@ -174,7 +188,7 @@ def estimate(spec: TrainSpec, location: DataLocation, *, folder: Path | None = N
     torch.set_num_threads(n_threads)
     _check_fit(network, (spec.batch, 1, *shape))
     try:
-        steps = training_seconds(network, (spec.batch, 1, *shape), spec.epochs * len(train.labels))
+        steps = training_seconds(network, (spec.batch, 1, *shape), spec.epochs * len(train.labels), device=device)
     finally:
         torch.set_num_threads(n_threads_before)
     clean = seconds_per_image(train, [Shift()], spec.crop, n_threads) * len(table.labels)
@@ -184,7 +198,7 @@ def estimate(spec: TrainSpec, location: DataLocation, *, folder: Path | None = N
         "findings": ", ".join(table.findings),
         "parameters": f"{sum(parameter.numel() for parameter in network.parameters()):,}",
         "clean_images": f"{as_time(clean)}, {image_bytes(table, shape) / 1e6:.0f} MB in the cache (once)",
-        "training": f"about {as_time(steps)} for {spec.epochs} epochs on {n_threads} threads, at most",
+        "training": f"about {as_time(steps)} for {spec.epochs} epochs on {where(device, n_threads)}, at most",
         "notes": "; ".join(table.notes) or "none",
     })  # fmt: skip
 

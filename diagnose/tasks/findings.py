@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from diagnose.statistics.metrics import auroc
+from diagnose.torch_device import device_of
 
 
 def loss(logits: Tensor, labels: Tensor) -> Tensor:
@@ -48,13 +49,13 @@ def predict(
     -------
     float32 array (image, finding, 2)
     """
-    was_training = network.training
+    was_training, device = network.training, device_of(network)
     network.eval()
     batches = []
     with torch.inference_mode():
         for start in range(0, len(images), batch_size):
             batch = torch.from_numpy(scale(images[start : start + batch_size]))[:, None]
-            batches.append(network(batch.to(memory_format=memory_format)).float().numpy())
+            batches.append(network(batch.to(device, memory_format=memory_format)).float().cpu().numpy())
     network.train(was_training)
     return np.concatenate(batches)
 

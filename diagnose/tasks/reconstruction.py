@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from diagnose.checkpoint import load_network
-from diagnose.cost_estimate import Cost, as_time
+from diagnose.cost_estimate import Cost, as_time, where
 from diagnose.networks.varnet import VarNet
 from diagnose.reconstruction.architectures import ReconstructionModel
 from diagnose.reconstruction.distributions import EMBEDDED_COHORTS
@@ -31,6 +31,7 @@ from diagnose.reconstruction.ssim import ssim_loss, volume_ssim
 from diagnose.reconstruction.training_data import ReconstructionData, load_reconstruction_data
 from diagnose.run_folder import DataLocation, run_name
 from diagnose.slice_images import Progress
+from diagnose.torch_device import CPU, resolve_device
 from diagnose.training.distributed import ProcessGroup
 from diagnose.training.execution import Execution, choose_execution
 from diagnose.training.task import BatchLoss, Validated
@@ -97,12 +98,13 @@ class Reconstruction:
         """Return the network, freshly initialised."""
         return self.spec.architecture.build(self.spec.seed)
 
-    def choose_execution(self, network: nn.Module, n_items: int) -> Execution:
+    def choose_execution(self, network: nn.Module, n_items: int, device: str) -> Execution:
         """Return the formats that are asked for, or the fastest ones; a VarNet is complex and has no choice."""
         if isinstance(network, VarNet):
-            return Execution(n_threads=torch.get_num_threads())
+            return Execution(device=device, n_threads=torch.get_num_threads())
         shape = (min(n_items, self.n_items), 1, *self.items[0][0].target_shape)
-        return choose_execution(network, shape, precision=self.spec.precision, memory_format=self.spec.memory_format)
+        formats = {"precision": self.spec.precision, "memory_format": self.spec.memory_format}
+        return choose_execution(network, shape, **formats, device=device)
 
     def begin_epoch(self, epoch: int, folder: Path, group: ProcessGroup) -> BatchLoss:
         """Order the slices of an epoch; a mask follows from file, slice and epoch."""
@@ -121,11 +123,11 @@ class Reconstruction:
     def _loss(self, network: nn.Module, items: Items, epoch: int, execution: Execution) -> Tensor:
         """Return 1 - SSIM, averaged over slices of one shape."""
         pairs = [self.store.slices(paired, [index]) for paired, index in items]
-        kspace, targets = (torch.cat(parts) for parts in zip(*pairs, strict=True))
-        mask = torch.stack([self._training_mask(paired, index, epoch) for paired, index in items])
+        kspace, targets = (torch.cat(parts).to(execution.device) for parts in zip(*pairs, strict=True))
+        mask = torch.stack([self._training_mask(paired, index, epoch) for paired, index in items]).to(execution.device)
         with execution.autocast():
             images = with_network(network)(masked(kspace, mask), mask, items[0][0].target_shape)
-        peaks = torch.tensor([paired.peak for paired, _ in items], dtype=torch.float64)
+        peaks = torch.tensor([paired.peak for paired, _ in items], dtype=torch.float64, device=execution.device)
         return ssim_loss(images.float(), targets, peaks)
 
     def _training_mask(self, paired: PairedVolume, index: int, epoch: int) -> Tensor:
@@ -165,6 +167,7 @@ class Reconstruction:
     def finish(self, folder: Path, execution: Execution) -> dict[str, Any]:
         """Reconstruct the test volumes, and zero-fill them; write the table; return the means with intervals."""
         network, description = load_network(folder, ReconstructionModel)
+        network.to(execution.device)
         methods = {ZERO_FILLED: (zero_filled, None), folder.name: (with_network(network), description.epoch)}
         rows = []
         for run, (reconstruct, epoch) in methods.items():
@@ -197,8 +200,9 @@ def _check_fit(network: nn.Module, volumes: Sequence[PairedVolume]) -> None:
 
 
 def estimate(
-    spec: ReconstructionSpec, location: DataLocation, *, folder: Path | None = None, n_threads: int = 1
-) -> Cost:
+    spec: ReconstructionSpec, location: DataLocation, *, folder: Path | None = None, n_threads: int = 1,
+    device: str = CPU,
+) -> Cost:  # fmt: skip
     """Return what a run would take, from the real data and a measured step; nothing is written.
 
     Raises
@@ -206,13 +210,14 @@ def estimate(
     DataError, ConfigError
         As `load_data`.
     """
+    device = resolve_device(device)
     data = load_data(spec, location)
     n_threads_before = torch.get_num_threads()
     torch.set_num_threads(n_threads)
     try:
         task = prepare(spec, data, None, n_threads=n_threads, group=ProcessGroup())
         network = task.build()
-        step_s = _step_seconds(task, network)
+        step_s = _step_seconds(task, Execution(device=device).laid_out(network), device)
     finally:
         torch.set_num_threads(n_threads_before)
     n_parameters = sum(parameter.numel() for parameter in network.parameters())
@@ -231,17 +236,19 @@ def estimate(
         "parameters": f"{n_parameters:,}",
         "weights": f"{4 * n_parameters * (spec.epochs + 1) / 1e6:.0f} MB, those of every epoch are kept",
         "training": f"about {as_time(step_s * spec.epochs * -(-task.n_items // spec.batch))} for {spec.epochs} epochs "
-        f"on {n_threads} threads, without validation",
+        f"on {where(device, n_threads)}, without validation",
         "notes": "; ".join(data.notes) or "none",
     })  # fmt: skip
 
 
-def _step_seconds(task: Reconstruction, network: nn.Module) -> float:
+def _step_seconds(task: Reconstruction, network: nn.Module, device: str) -> float:
     """Return the shorter of two training steps, in s; the first reads files and sets things up."""
     loss = task.begin_epoch(0, Path(), ProcessGroup())
     seconds = []
     for _ in range(3):
         started = time.perf_counter()
-        loss(network, slice(0, min(task.spec.batch, task.n_items)), Execution()).backward()
+        value = loss(network, slice(0, min(task.spec.batch, task.n_items)), Execution(device=device))
+        value.backward()
+        float(value.detach())  # a GPU returns before it has computed
         seconds.append(time.perf_counter() - started)
     return min(seconds[1:])

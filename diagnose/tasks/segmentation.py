@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from diagnose.checkpoint import load_network
-from diagnose.cost_estimate import Cost, as_time, training_seconds
+from diagnose.cost_estimate import Cost, as_time, training_seconds, where
 from diagnose.run_folder import DataLocation, run_name
 from diagnose.segmentation.brats_releases import CHANNELS, CLASSES
 from diagnose.segmentation.case_table import CaseTable, load_case_table
@@ -23,6 +23,7 @@ from diagnose.segmentation.request import SegmentationModel, SegmentationSpec, a
 from diagnose.segmentation.scaled_volumes import BYTES_PER_VOXEL, LabelledVolume, labelled_volumes
 from diagnose.segmentation.whole_volumes import Windows, measure
 from diagnose.slice_images import Progress
+from diagnose.torch_device import CPU, resolve_device
 from diagnose.training.distributed import ProcessGroup
 from diagnose.training.execution import Execution, choose_execution
 from diagnose.training.task import BatchLoss, Validated
@@ -101,10 +102,11 @@ class Segmentation:
         """Return the network, freshly initialised."""
         return architecture_of(self.spec).build(self.spec.seed)
 
-    def choose_execution(self, network: nn.Module, n_items: int) -> Execution:
+    def choose_execution(self, network: nn.Module, n_items: int, device: str) -> Execution:
         """Return the faster number format, measured."""
         shape = (min(n_items, self.n_items), len(CHANNELS), *self.spec.patch_shape)
-        return choose_execution(network, shape, precision=self.spec.precision, memory_format="contiguous")
+        formats = {"precision": self.spec.precision, "memory_format": "contiguous"}
+        return choose_execution(network, shape, **formats, device=device)
 
     def begin_epoch(self, epoch: int, folder: Path, group: ProcessGroup) -> BatchLoss:
         """Draw the patches of an epoch: by seed and epoch, whatever the norm."""
@@ -112,7 +114,7 @@ class Segmentation:
         drawn = draw_epoch(self.samplers, spec.patches_per_epoch, seed=spec.seed, epoch=epoch, mirror=spec.mirror)
 
         def batch_loss(network: nn.Module, places: slice, execution: Execution) -> Tensor:
-            images, masks = batch_of(train, drawn[places], len(CLASSES))
+            images, masks = (part.to(execution.device) for part in batch_of(train, drawn[places], len(CLASSES)))
             with execution.autocast():
                 logits = network(images)
             return soft_dice_loss(logits, masks)
@@ -139,6 +141,7 @@ class Segmentation:
     def finish(self, folder: Path, execution: Execution) -> dict[str, Any]:
         """Predict clean validation and test; write the table of Dice; return Dice and baselines with intervals."""
         network, description = load_network(folder, SegmentationModel)
+        network.to(execution.device)
         blocks = {
             split: block_of(
                 measure(network, self.volumes[split], self.windows)[0],
@@ -152,7 +155,10 @@ class Segmentation:
         return summarise(blocks["test"], baselines, rules, description)
 
 
-def estimate(spec: SegmentationSpec, location: DataLocation, *, folder: Path | None = None, n_threads: int = 1) -> Cost:
+def estimate(
+    spec: SegmentationSpec, location: DataLocation, *, folder: Path | None = None, n_threads: int = 1,
+    device: str = CPU,
+) -> Cost:  # fmt: skip
     """Return what a run would take, from the real data and a measured step; nothing is written.
 
     Raises
@@ -162,13 +168,15 @@ def estimate(spec: SegmentationSpec, location: DataLocation, *, folder: Path | N
     """
     import nibabel
 
+    device = resolve_device(device)
     table = load_data(spec, location)
     network = architecture_of(spec).build(spec.seed)
     n_threads_before = torch.get_num_threads()
     torch.set_num_threads(n_threads)
     try:
         shape = (spec.batch, len(CHANNELS), *spec.patch_shape)
-        steps = training_seconds(network, shape, spec.epochs * spec.patches_per_epoch, memory_format="contiguous")
+        n_patches = spec.epochs * spec.patches_per_epoch
+        steps = training_seconds(network, shape, n_patches, device=device, memory_format="contiguous")
     finally:
         torch.set_num_threads(n_threads_before)
     sizes = [nibabel.load(case.paths["seg"]).shape for case in table.cases]
@@ -183,6 +191,7 @@ def estimate(spec: SegmentationSpec, location: DataLocation, *, folder: Path | N
         "classes": ", ".join(CLASSES),
         "parameters": f"{sum(parameter.numel() for parameter in network.parameters()):,}",
         "scaled_volumes": f"{n_voxels * BYTES_PER_VOXEL / 1e6:.0f} MB in the cache (once)",
-        "training": f"about {as_time(steps)} for {spec.epochs} epochs on {n_threads} threads, without validation",
+        "training": f"about {as_time(steps)} for {spec.epochs} epochs on {where(device, n_threads)}, "
+        "without validation",
         "notes": "; ".join(table.notes) or "none",
     })  # fmt: skip

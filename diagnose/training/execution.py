@@ -1,4 +1,4 @@
-"""How a network runs on this machine: number format and memory format, by a measured probe, and deterministic kernels.
+"""How a network runs on this machine: device, number and memory format by a measured probe, deterministic kernels.
 
 bfloat16 pays where the CPU multiplies it (AMX, AVX512-BF16) and is many times slower elsewhere; channels-last pays for
 convolutions and batch norm and costs group norm dearly. So both are measured, for the norm at hand.
@@ -9,15 +9,16 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from itertools import product
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from pydantic import BaseModel, ConfigDict
 from torch import nn
 from torch.utils import deterministic
 
+from diagnose.torch_device import CPU
 from mrisim.errors import ConfigError
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -30,10 +31,11 @@ SAFE_CHANNELS = 16
 
 
 class Execution(BaseModel):
-    """Formats and threads of a run; stored, so that a resumed run goes on with the same ones."""
+    """Device, formats and threads of a run; stored, so that a resumed run goes on with the same ones."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    device: str = CPU
     precision: str = "float32"
     memory_format: str = "contiguous"
     n_threads: int = 1
@@ -48,11 +50,12 @@ class Execution(BaseModel):
         return torch.channels_last if self.memory_format == "channels-last" else torch.contiguous_format
 
     def laid_out(self, network: Network) -> Network:
-        """Return the network, its weights moved to the memory format; its group norms work on contiguous copies.
+        """Return the network, its weights moved to device and memory format; its group norms work on contiguous copies.
 
         Measured with torch 2.13, one thread, a bfloat16 step of gn: 85 ms contiguous, 178 channels-last, 83 (and with
         two threads 50 instead of 57) where the convolutions are channels-last and the norms are not.
         """
+        network.to(self.device)
         network.to(memory_format=self.torch_memory_format)  # type: ignore[call-overload]  # missing in torch's stubs
         if self.memory_format == "channels-last":
             for module in network.modules():
@@ -61,9 +64,11 @@ class Execution(BaseModel):
                     module.register_forward_hook(_to_channels_last)
         return network
 
-    def autocast(self) -> torch.autocast:
+    def autocast(self) -> AbstractContextManager[Any]:
         """Return the context of a training step."""
-        return torch.autocast("cpu", dtype=torch.bfloat16, enabled=self.precision == "bfloat16")
+        if self.precision == "float32":
+            return nullcontext()
+        return torch.autocast(torch.device(self.device).type, dtype=torch.bfloat16)
 
 
 def _to_contiguous(_norm: nn.Module, inputs: tuple[torch.Tensor, ...]) -> torch.Tensor:
@@ -75,7 +80,7 @@ def _to_channels_last(_norm: nn.Module, _inputs: tuple[torch.Tensor, ...], outpu
 
 
 def choose_execution(
-    network: nn.Module, batch_shape: tuple[int, ...], *, precision: str, memory_format: str
+    network: nn.Module, batch_shape: tuple[int, ...], *, precision: str, memory_format: str, device: str = CPU
 ) -> Execution:
     """Return the fastest formats for training steps of a network; "auto" leaves one open.
 
@@ -85,6 +90,9 @@ def choose_execution(
         Copied; its weights and statistics stay as they are.
     batch_shape : tuple of int
         (image, channel, rows, columns).
+    precision, memory_format : str
+    device : str
+        Where to run; a choice that is made (`diagnose.torch_device`).
 
     Raises
     ------
@@ -101,7 +109,7 @@ def choose_execution(
             )
         formats = ("contiguous",)
     candidates = [
-        Execution(precision=number, memory_format=layout, n_threads=torch.get_num_threads())
+        Execution(device=device, precision=number, memory_format=layout, n_threads=torch.get_num_threads())
         for number, layout in product(precisions, formats)
     ]
     if len(candidates) == 1:
@@ -138,6 +146,7 @@ def _step_seconds(network: nn.Module, batch_shape: tuple[int, ...], execution: E
         torch.linspace(-2, 2, batch_shape[-1])
         .expand(batch_shape)
         .contiguous(memory_format=execution.torch_memory_format)
+        .to(execution.device)
     )
     seconds = []
     for _ in range(N_PROBE_STEPS + 1):
@@ -145,22 +154,27 @@ def _step_seconds(network: nn.Module, batch_shape: tuple[int, ...], execution: E
         with execution.autocast():
             result = trial(images).float().square().mean()
         result.backward()
+        float(result.detach())  # a GPU returns before it has computed
         trial.zero_grad(set_to_none=True)
         seconds.append(time.perf_counter() - started)
     return min(seconds[1:])
 
 
 @contextmanager
-def deterministic_kernels() -> Iterator[None]:
+def deterministic_kernels(device: str = CPU) -> Iterator[None]:
     """Refuse operations without a deterministic implementation for a while; what held before holds afterwards.
+
+    Off the CPU, torch lacks some (adaptive pooling, the gradient of interpolation): there it warns instead, and a
+    resumed run is promised to be the same up to rounding only.
 
     Torch would also fill all new memory with NaN then, to show who reads it too early: 3 to 7 % of a training step.
     """
-    before = torch.are_deterministic_algorithms_enabled(), deterministic.fill_uninitialized_memory
-    torch.use_deterministic_algorithms(True)
+    before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    filled_before = deterministic.fill_uninitialized_memory
+    torch.use_deterministic_algorithms(True, warn_only=device != CPU)
     deterministic.fill_uninitialized_memory = False
     try:
         yield
     finally:
-        torch.use_deterministic_algorithms(before[0])
-        deterministic.fill_uninitialized_memory = before[1]
+        torch.use_deterministic_algorithms(before[0], warn_only=before[1])
+        deterministic.fill_uninitialized_memory = filled_before

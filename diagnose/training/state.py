@@ -71,7 +71,7 @@ class TrainingState:
         if not file.is_file():
             return False
         try:
-            content = torch.load(io.BytesIO(file.read_bytes()), weights_only=True)
+            content = torch.load(io.BytesIO(file.read_bytes()), map_location="cpu", weights_only=True)
             self.network.load_state_dict(content["network"])
             self.optimizer.load_state_dict(content["optimizer"])
             self.scheduler.load_state_dict(content["scheduler"])

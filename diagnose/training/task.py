@@ -69,8 +69,8 @@ class Task(Protocol):
     def build(self) -> nn.Module:
         """Return the network, freshly initialised from the run's seed."""
 
-    def choose_execution(self, network: nn.Module, n_items: int) -> Execution:
-        """Return the formats of steps over so many items; refuse data that do not fit the network."""
+    def choose_execution(self, network: nn.Module, n_items: int, device: str) -> Execution:
+        """Return the formats of steps over so many items on a device; refuse data that do not fit the network."""
 
     def begin_epoch(self, epoch: int, folder: Path, group: ProcessGroup) -> BatchLoss:
         """Order, draw and corrupt the items of an epoch: a function of seed and epoch alone."""

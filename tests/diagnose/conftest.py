@@ -12,6 +12,9 @@ import pytest
 
 from diagnose.cli import main
 from diagnose.testing import write_cohort
+from diagnose.training.distributed import ProcessGroup
+from diagnose.training.execution import Execution
+from diagnose.training.task import Task
 
 
 class Done(NamedTuple):
@@ -40,6 +43,24 @@ def diagnose() -> Callable[..., Done]:
         return Done(code, out.getvalue(), error.getvalue())
 
     return run
+
+
+@pytest.fixture(scope="session")
+def step_off_the_cpu() -> Callable[[Task], None]:
+    """Take a training step with the weights on the meta device, which refuses every input that is not there too.
+
+    So a tensor that training forgets on the CPU, and a GPU would refuse, shows without a GPU.
+    """
+
+    def step(task: Task) -> None:
+        network = Execution(device="meta").laid_out(task.build()).train()
+        loss = task.begin_epoch(0, Path(), ProcessGroup())
+        with pytest.raises(RuntimeError, match="meta"):
+            loss(network, slice(0, 2), Execution())
+        loss(network, slice(0, 2), Execution(device="meta")).backward()
+        assert {parameter.grad.device.type for parameter in network.parameters()} == {"meta"}
+
+    return step
 
 
 @pytest.fixture(scope="session")

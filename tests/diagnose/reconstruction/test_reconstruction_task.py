@@ -120,6 +120,10 @@ def test_the_loss_is_that_of_each_slices_own_mask_and_volume_maximum(mixed: Path
         assert float(loss.detach()) == pytest.approx(expected, abs=2e-6)
 
 
+def test_a_step_takes_everything_to_the_device(pairs: Path, step_off_the_cpu: Callable[..., None]):
+    step_off_the_cpu(opened(pairs, batch=2))
+
+
 def test_validation_and_test_have_one_mask_a_volume_by_its_name(pairs: Path):
     task, other_seed = opened(pairs), opened(pairs, seed=5)
     volumes = task.data.by_split["val"][DISC]

@@ -19,8 +19,9 @@ from diagnose.segmentation.brats_releases import CLASSES
 from diagnose.segmentation.dice_table import read_dice_table
 from diagnose.segmentation.request import SegmentationSpec, VolumeArchitecture, architecture_of
 from diagnose.segmentation.testing import SMALL, write_head, write_heads, write_nifti
-from diagnose.tasks.segmentation import estimate, lines_of, load_data
+from diagnose.tasks.segmentation import estimate, lines_of, load_data, prepare
 from diagnose.train import fit
+from diagnose.training.distributed import ProcessGroup
 from diagnose.training.loop import Interrupted, Watch
 from diagnose.training.spec import make_spec
 from diagnose.training.task import TASKS, task_module
@@ -71,6 +72,11 @@ def test_a_run_leaves_what_it_promises(segmentation_run, heads):
     for path in segmentation_run.iterdir():
         if path.suffix in (".json", ".yaml", ".jsonl", ".csv"):
             assert str(heads) not in path.read_text(), f"{path.name} holds an absolute path"
+
+
+def test_a_step_takes_everything_to_the_device(heads, step_off_the_cpu):
+    data = load_data(small_spec(), DataLocation(heads))
+    step_off_the_cpu(prepare(small_spec(), data, None, n_threads=1, group=ProcessGroup()))
 
 
 @pytest.mark.parametrize("stop_after", [1, 3, 5])
