@@ -23,10 +23,10 @@ def acquired_samples(kspace: Array, sampled: np.ndarray) -> tuple[Array, bool]:
 
     Parameters
     ----------
-    kspace : (coil, readout, phase_encode), complex
+    kspace : (..., coil, readout, phase_encode), complex
     sampled : (readout, phase_encode), bool
     """
-    if isinstance(kspace, np.ndarray) and kspace.dtype == np.complex64:
+    if isinstance(kspace, np.ndarray) and kspace.dtype == np.complex64 and kspace.ndim == 3:
         copy = np.empty(kspace.shape, np.complex64)
         nothing = _copy_acquired(np.ascontiguousarray(kspace).view(np.float32), sampled, copy.view(np.float32))
         return copy, bool(nothing == 0)

@@ -121,6 +121,25 @@ def resolve_device(device: str) -> str:
     return device
 
 
+def free_memory_bytes(device: str) -> int:
+    """Return the memory of a GPU that nobody holds, CuPy's own pool counted as free."""
+    import cupy
+
+    with cupy.cuda.Device(_cuda_index(device)):
+        return int(cupy.cuda.runtime.memGetInfo()[0] + cupy.get_default_memory_pool().free_bytes())
+
+
+def release_memory(device: str) -> None:
+    """Give back what CuPy's pools keep of freed arrays, so that the next file, or a neighbour, finds it."""
+    if device == "cpu":
+        return
+    import cupy
+
+    with cupy.cuda.Device(_cuda_index(device)):
+        cupy.get_default_memory_pool().free_all_blocks()
+        cupy.get_default_pinned_memory_pool().free_all_blocks()
+
+
 def _cuda_index(device: str) -> int:
     name, _, index = device.partition(":")
     if name != "cuda" or (index and not index.isdigit()):

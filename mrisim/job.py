@@ -15,6 +15,7 @@ from mrisim import __version__, formats, preview, sidecar
 from mrisim.corrupt import Corrupted, Request, corrupt
 from mrisim.errors import DataError, MrisimError
 from mrisim.formats import bids
+from mrisim.fourier import release_memory
 from mrisim.items import Item, load, usable_slices
 from mrisim.quality import foreground_mask, nrmse, psnr, ssim
 from mrisim.reconstruct import crop_to_recon, reconstruct
@@ -175,6 +176,8 @@ def attempt(item: Item, job: Job, out: Path, *, n_threads: int = 1) -> Report:
         return process(item, job, out, n_threads=n_threads)
     except MrisimError as error:
         return Report(item.item_id, failures=(str(error),), exit_code=error.exit_code)
+    finally:
+        release_memory(job.device)
 
 
 def measure_quality(image: np.ndarray, clean: np.ndarray) -> dict[str, Any]:

@@ -7,6 +7,7 @@ P is the sampling, F the centred orthonormal FFT, S the coil maps. Everything bu
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,9 +16,10 @@ import numpy as np
 from mrisim.calibration import estimate_csm
 from mrisim.coil_sums import acquired_samples, root_sum_of_squares
 from mrisim.errors import ConfigError, DataError
-from mrisim.fourier import Array, array_module, fft_module, in_place, resize_centred, to_device
+from mrisim.fourier import IMAGE_AXES, Array, array_module, fft_module, in_place, resize_centred, to_device
 from mrisim.prewhitening import mix_channels, whitening_matrix
 from mrisim.scan import Acquisition, Scan
+from mrisim.slice_batches import batches, slices_at_once
 
 if TYPE_CHECKING:
     from mrisim.encoding import Encoding
@@ -71,6 +73,7 @@ def reconstruct(
     regularisation: float | None = None,
     n_iterations: int | None = None,
     prewhitened: bool = True,
+    at_once: int | None = None,
 ) -> Reconstruction:
     """Reconstruct every slice of a scan, each on its own.
 
@@ -91,6 +94,9 @@ def reconstruct(
         Of `sense`, `l1-wavelet` and `tv`; defaults in `DEFAULTS`.
     prewhitened : bool
         Decorrelate the channels first where the scan knows its noise covariance. `rss` never does: it is the plain one.
+    at_once : int, optional
+        Slices in the hands of the device at a time, by default what suits it (`mrisim.slice_batches`); the images agree
+        but for rounding.
 
     Returns
     -------
@@ -112,22 +118,33 @@ def reconstruct(
     regularisation, n_iterations = _checked_parameters(name, regularisation, n_iterations)
     if not scan.sampled.any():
         raise DataError("the sampling mask is empty; expected at least one acquired sample")
+    if at_once is None:
+        at_once = slices_at_once(scan.n_coils * scan.sampled.size * np.dtype(np.complex64).itemsize, device)
+    places = batches(scan.n_slices, at_once)
     if name == "rss":
-        return Reconstruction(_rss_image(scan, device), name, {}, ())
+        return Reconstruction(_rss_image(scan, places, device), name, {}, ())
     maps, origin = _maps_of(scan, csm, device)
     whiten = _unit_whitening(scan) if prewhitened and scan.noise_covariance is not None else None
     images = np.empty((scan.n_slices, *scan.matrix), np.complex64)
-    errors = []
-    for index, slice_id in enumerate(scan.slice_ids):
-        kspace, slice_maps = acquired_part(scan, index, device), to_device(maps[index], device)
+    errors: list[float] = []
+
+    def solved(place: int | slice) -> tuple[Array, Array]:
+        kspace, slice_maps = acquired_part(scan, place, device), to_device(maps[place], device)
         if whiten is not None:
             kspace, slice_maps = mix_channels(whiten, kspace), mix_channels(whiten, slice_maps)
         try:
-            image, error = solve(name, kspace, slice_maps, scan.sampled, regularisation, n_iterations)
+            return solve(name, kspace, slice_maps, scan.sampled, regularisation, n_iterations)
         except DataError as failure:
-            raise DataError(f"{name} of slice {slice_id}: {failure}") from None
-        images[index] = to_device(image, "cpu")
-        errors.append(error)
+            if isinstance(place, int):
+                raise DataError(f"{name} of slice {scan.slice_ids[place]}: {failure}") from None
+            for index in range(place.start, place.stop):
+                solved(index)  # one of them fails again, by itself, and is named
+            raise
+
+    for place in places:
+        image, error = solved(place)
+        images[place] = to_device(image, "cpu")
+        errors += np.atleast_1d(error).tolist()
     parameters: dict[str, Any] = {"csm": origin, "prewhitened": whiten is not None}
     if name in DEFAULTS:
         parameters |= {"regularisation": regularisation, "n_iterations": n_iterations}
@@ -136,14 +153,14 @@ def reconstruct(
 
 def solve(
     name: str, kspace: Array, csm: Array, sampled: np.ndarray, regularisation: float, n_iterations: int
-) -> tuple[Array, float]:
-    """Reconstruct one slice on the device where it lies.
+) -> tuple[Array, Any]:
+    """Reconstruct one slice, or several at once, on the device where they lie.
 
     Parameters
     ----------
     name : str
         "adjoint", "sense", "l1-wavelet" or "tv".
-    kspace, csm : complex64 array (coil, readout, phase_encode)
+    kspace, csm : complex64 array (..., coil, readout, phase_encode)
         K-space with zeros where nothing was acquired, and maps of any scale.
     sampled : bool array (readout, phase_encode)
     regularisation : float
@@ -151,9 +168,9 @@ def solve(
 
     Returns
     -------
-    image : complex64 array (readout, phase_encode)
+    image : complex64 array (..., readout, phase_encode)
         sum_c conj(S_c) x_c / |S| in the limit of full sampling: x times the root sum of squares of the maps.
-    relative_error : float
+    relative_error : float, or host array (...) for several slices
         ||P(y - E x)|| / ||y||; 0 where y is zero.
 
     Raises
@@ -168,26 +185,36 @@ def solve(
     xp = array_module(kspace)
     encode = Encoding(unit_maps(csm), sampled)
     zero_filled = encode.H(kspace)
-    scale = float(xp.percentile(xp.abs(zero_filled), 99))
-    norm = float(xp.linalg.norm(kspace))
-    if norm == 0 or scale == 0:
-        return xp.zeros(kspace.shape[1:], np.complex64), 0.0
-    unit = (zero_filled / np.float32(scale)).astype(np.complex64)
+    scale = xp.percentile(xp.abs(zero_filled), 99, axis=IMAGE_AXES, keepdims=True).astype(np.float32)
+    norm = _norm_of_slices(kspace)
+    blank = (norm == 0) | (scale[..., 0, 0] == 0)
+    if bool(blank.all()):
+        return xp.zeros(encode.ishape, np.complex64), np.zeros(norm.shape)[()]
+    scale[blank] = np.inf  # and so nothing is left of a slice without a signal
     with np.errstate(all="ignore"), sigpy.get_device(kspace):
+        unit = (zero_filled / scale).astype(np.complex64)
         image = unit if name == "adjoint" else _solution(name, unit, encode, regularisation, n_iterations)
-        image = (image * np.float32(scale)).astype(np.complex64)
-        error = float(xp.linalg.norm(encode(image) - kspace)) / norm
+        scale[blank] = 0
+        image = (image * scale).astype(np.complex64)
+        error = _norm_of_slices(encode(image) - kspace) / xp.where(blank, 1, norm)
+        error = to_device(xp.where(blank, 0, error), "cpu").astype(float)[()]
     # Every one of these estimates explains the data better than an empty image, or it has diverged.
-    if not np.isfinite(error) or error > 1 + 1e-4:
+    worst = np.max(error)
+    if not np.isfinite(worst) or worst > 1 + 1e-4:
         raise DataError(
-            f"diverged: ||y - E x|| / ||y|| is {error:.3g} after {n_iterations} iterations at regularisation "
+            f"diverged: ||y - E x|| / ||y|| is {worst:.3g} after {n_iterations} iterations at regularisation "
             f"{regularisation:g}; expected at most 1"
         )
     return image, error
 
 
+def _norm_of_slices(kspace: Array) -> Array:
+    """Return the norm over coils and samples: (..., coil, readout, phase_encode) -> (...)."""
+    return array_module(kspace).linalg.norm(kspace.reshape(*kspace.shape[:-3], -1), axis=-1)
+
+
 def unit_maps(csm: Array) -> Array:
-    """Return the maps with a root sum of squares of 1, and of 0 where no coil sees anything, in complex64.
+    """Return the maps (..., coil, rows, columns) with a root sum of squares of 1, of 0 where no coil sees anything.
 
     Raises
     ------
@@ -197,20 +224,24 @@ def unit_maps(csm: Array) -> Array:
     xp = array_module(csm)
     norm = maps_norm(csm)
     seen = seen_by_coils(norm)
-    return (csm * xp.where(seen, 1 / xp.where(seen, norm, 1), 0)).astype(np.complex64, copy=False)
+    inverse = xp.where(seen, 1 / xp.where(seen, norm, 1), 0)
+    return (csm * inverse[..., None, :, :]).astype(np.complex64, copy=False)
 
 
 def seen_by_coils(norm: Array) -> Array:
-    """Return where the root sum of squares of the maps (readout, phase_encode) is sensitivity, and not rounding.
+    """Return where the root sum of squares of the maps (..., readout, phase_encode) is sensitivity, and not rounding.
 
     Raises
     ------
     DataError
         If the maps are zero everywhere, or not finite.
     """
-    peak = float(norm.max())
-    if not peak > 0 or not np.isfinite(peak):
-        raise DataError(f"the coil maps have a largest root sum of squares of {peak}; expected finite and above 0")
+    peak = norm.max(axis=IMAGE_AXES, keepdims=True)
+    for of_slice in to_device(peak, "cpu").ravel().tolist():
+        if not of_slice > 0 or not np.isfinite(of_slice):
+            raise DataError(
+                f"the coil maps have a largest root sum of squares of {of_slice}; expected finite and above 0"
+            )
     return norm > 1e-6 * peak  # the precision of complex64
 
 
@@ -219,17 +250,22 @@ def maps_norm(csm: Array) -> Array:
     return root_sum_of_squares(csm)
 
 
-def acquired_part(scan: Scan, index: int, device: str) -> Array:
-    """Return the k-space of one slice (coil, readout, phase_encode) in complex64, zero where nothing was acquired.
+def acquired_part(scan: Scan, place: int | slice, device: str) -> Array:
+    """Return the k-space of a slice (coil, readout, phase_encode) in complex64, zero where nothing was acquired.
+
+    Several slices come with an axis of their own, the first.
 
     Raises
     ------
     DataError
         If an acquired sample is NaN or Inf.
     """
-    kspace, finite = acquired_samples(to_device(scan.kspace[index], device), scan.sampled)
+    kspace, finite = acquired_samples(to_device(scan.kspace[place], device), scan.sampled)
     if not finite:
-        raise DataError(f"kspace of slice {scan.slice_ids[index]} holds NaN or Inf; expected finite samples")
+        parts = to_device(kspace, "cpu").reshape(-1, *kspace.shape[-3:])
+        first = next(index for index, part in enumerate(parts) if not np.isfinite(part).all())
+        slice_id = np.atleast_1d(scan.slice_ids[place])[first]
+        raise DataError(f"kspace of slice {slice_id} holds NaN or Inf; expected finite samples")
     return kspace
 
 
@@ -261,14 +297,14 @@ def _checked_parameters(name: str, regularisation: float | None, n_iterations: i
     return regularisation, n_iterations
 
 
-def _rss_image(scan: Scan, device: str) -> np.ndarray:
+def _rss_image(scan: Scan, places: Sequence[int | slice], device: str) -> np.ndarray:
     image = np.empty((scan.n_slices, *scan.matrix), np.float32)
-    for index in range(scan.n_slices):
-        kspace = acquired_part(scan, index, device)
+    for place in places:
+        kspace = acquired_part(scan, place, device)
         # Where k-space begins is a phase of the image; so one magnitude is shifted, instead of all coils twice.
         coil_images = fft_module(kspace).ifft2(kspace, norm="ortho", **in_place(kspace))
         magnitude = to_device(root_sum_of_squares(coil_images), "cpu")
-        image[index] = np.fft.fftshift(magnitude)
+        image[place] = np.fft.fftshift(magnitude, IMAGE_AXES)
     return image
 
 
@@ -295,20 +331,17 @@ def _solution(name: str, right: Array, encode: Encoding, regularisation: float, 
     The maps have unit norm: the largest eigenvalue of E^H E is at most 1, and that of the differences 8, so step sizes
     are known. SigPy's Apps would draw a random start from NumPy's global state to estimate them.
     """
-    from sigpy.alg import Alg, ConjugateGradient, GradientMethod
+    from sigpy.alg import Alg, GradientMethod
     from sigpy.linop import Identity
 
-    from mrisim.encoding import RowwiseConjugateGradient
+    from mrisim.encoding import BlockwiseConjugateGradient
     from mrisim.sparsity import WaveletThreshold
 
     image = array_module(right).zeros_like(right)
     solver: Alg
     if name == "sense":
         normal = encode.N + regularisation * Identity(encode.ishape)
-        if encode.whole_lines:
-            solver = RowwiseConjugateGradient(normal, right, image, n_iterations)
-        else:
-            solver = ConjugateGradient(normal, right, image, max_iter=n_iterations)
+        solver = BlockwiseConjugateGradient(normal, right, image, n_iterations, n_axes=1 if encode.whole_lines else 2)
     elif name == "l1-wavelet":
         penalty = WaveletThreshold(tuple(encode.ishape), regularisation)
         solver = GradientMethod(
@@ -335,7 +368,7 @@ def _total_variation(right: Array, image: Array, encode: Encoding, regularisatio
     from mrisim.sparsity import SoftThreshold
 
     shape = encode.ishape
-    difference = FiniteDifference(shape)
+    difference = FiniteDifference(shape, axes=IMAGE_AXES)
     both, n_pixels = Vstack([encode.N, difference]), int(np.prod(shape))
 
     def adjoint(dual: Array) -> Array:

@@ -6,7 +6,7 @@ from sigpy.app import LinearLeastSquares
 from sigpy.linop import Identity
 from sigpy.mri.linop import Sense
 
-from mrisim.encoding import Encoding, RowwiseConjugateGradient
+from mrisim.encoding import BlockwiseConjugateGradient, Encoding
 from mrisim.testing import relative_difference
 
 SHAPES = [(3, 11, 14), (5, 12, 9)]
@@ -50,6 +50,38 @@ def test_adjoint_and_normal_operator_fit_the_operator(kind):
     np.testing.assert_array_equal(kspace, before[1])
 
 
+@pytest.mark.parametrize("kind", ["lines", "samples"])
+def test_several_slices_at_once_are_those_of_each_alone(kind):
+    """Operator, adjoint on k-space with garbage outside of the mask, normal operator, and five steps of the solver."""
+    problems = [problem(SHAPES[0], kind, seed) for seed in range(3)]
+    sampled = problems[0][1]
+    csm, images, kspace = (
+        np.stack([strength * each[part] for strength, each in zip((1, 0.3, 5), problems, strict=True)])
+        for part in (0, 2, 3)
+    )
+    kspace = np.where(sampled, kspace, np.nan).astype(np.complex64)
+    together, alone = Encoding(csm, sampled), [Encoding(maps, sampled) for maps in csm]
+
+    def solved(operator, data):
+        right = operator.H(data)
+        image = np.zeros_like(right)
+        normal = operator.N + 0.1 * Identity(operator.ishape)
+        solver = BlockwiseConjugateGradient(normal, right, image, 5, n_axes=1 if kind == "lines" else 2)
+        while not solver.done():
+            solver.update()
+        return image
+
+    for action, arguments in (
+        (lambda one, image: one(image), images),
+        (lambda one, image: one.N(image), images),
+        (lambda one, data: one.H(data), kspace),
+        (solved, kspace),
+    ):
+        got = action(together, arguments)
+        for one, operator, argument in zip(got, alone, arguments, strict=True):
+            assert relative_difference(one, action(operator, argument)) < 1e-5
+
+
 def test_unsampled_garbage_is_not_looked_at():
     csm, sampled, _, kspace = problem(SHAPES[0], "samples")
     broken = np.where(sampled, kspace, np.nan).astype(np.complex64)
@@ -74,7 +106,7 @@ def test_the_rowwise_solver_solves_and_does_so_sooner_than_the_common_one():
     matrix = np.stack([normal(unit) for unit in np.eye(right.size, dtype=np.complex64).reshape(-1, *right.shape)])
     exact = np.linalg.solve(matrix.reshape(right.size, -1).T.astype(complex), right.ravel()).reshape(right.shape)
     image = np.zeros_like(right)
-    solver = RowwiseConjugateGradient(normal, right, image, 40)
+    solver = BlockwiseConjugateGradient(normal, right, image, 40, n_axes=1)
     while not solver.done():
         solver.update()
     together = LinearLeastSquares(encode, kspace, lamda=1e-2, max_iter=40, show_pbar=False).run()
@@ -87,7 +119,8 @@ def test_rows_without_signal_and_rows_that_are_solved_stay_finite():
     csm[:, 4] = 0
     encode = Encoding(csm, sampled)
     image = np.zeros(SHAPES[0][1:], np.complex64)
-    solver = RowwiseConjugateGradient(encode.N + 0.1 * Identity(encode.ishape), encode.H(kspace), image, 200)
+    normal = encode.N + 0.1 * Identity(encode.ishape)
+    solver = BlockwiseConjugateGradient(normal, encode.H(kspace), image, 200, n_axes=1)
     while not solver.done():
         solver.update()
     assert np.isfinite(image).all() and not image[4].any() and image[3].any()

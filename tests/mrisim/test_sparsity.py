@@ -42,6 +42,16 @@ def test_the_wavelet_threshold_is_that_of_sigpy(shape):
     assert relative_difference(got, expected) < 1e-6
 
 
+@pytest.mark.parametrize("shape", [(64, 40), (33, 40), (48, 57), (7, 6)])
+def test_by_matrices_several_images_at_once_are_those_of_each_alone(shape):
+    """What a GPU computes, with NumPy."""
+    images = random_image((3, *shape))
+    got = WaveletThreshold(images.shape, 0.5)(0.8, images)
+    assert got.shape == images.shape and got.dtype == np.complex64
+    for one, image in zip(got, images, strict=True):
+        assert relative_difference(one, WaveletThreshold(shape, 0.5)(0.8, image)) < 1e-6
+
+
 @pytest.mark.parametrize("n_rows", [8, 12, 15, 21])
 def test_one_level_is_that_of_pywavelets_and_is_undone(n_rows):
     image = random_image((n_rows, 5))
