@@ -1,11 +1,13 @@
 """The same calls on a GPU: every law, every kind, every reconstruction; needs CuPy and a device."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from mrisim.artifacts import KINDS
 from mrisim.corrupt import corrupt
-from mrisim.fourier import resolve_device
+from mrisim.fourier import release_memory, resolve_device
 from mrisim.phantoms.default import default_scan
 from mrisim.reconstruct import RECONSTRUCTIONS, reconstruct
 from mrisim.selftest import run_checks
@@ -41,3 +43,26 @@ def test_a_reconstruction_is_the_same(name: str) -> None:
     on_cpu, on_gpu = (reconstruct(under, name, device=device).magnitude for device in ("cpu", "cuda"))
     # the iterative ones amplify rounding
     assert relative(on_gpu, on_cpu) < 1e-3
+
+
+@pytest.mark.parametrize("name", RECONSTRUCTIONS)
+def test_slices_at_once_are_those_of_each_alone(name: str) -> None:
+    scan = default_scan(matrix=(64, 64))
+    stack = replace(
+        corrupt(scan, [KINDS["undersampling"].at_level(1)]).scan,
+        kspace=np.concatenate([strength * scan.kspace for strength in (1, 0.1, 7)]).astype(np.complex64),
+        csm=np.concatenate([scan.csm] * 3),
+        slice_ids=(0, 1, 2),
+        reference=None,
+    )
+    together, alone = (reconstruct(stack, name, device="cuda", at_once=at_once).magnitude for at_once in (3, 1))
+    assert relative(together, alone) < 1e-3
+
+
+def test_memory_is_given_back() -> None:
+    import cupy
+
+    scan = default_scan(matrix=(64, 64))
+    reconstruct(scan, "sense", device="cuda")
+    release_memory("cuda")
+    assert cupy.get_default_memory_pool().free_bytes() == 0
