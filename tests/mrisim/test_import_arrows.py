@@ -6,7 +6,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 LAYERS = [
     {"errors", "files", "fourier", "seeding", "scan", "provenance"},
-    {"coil_sums"},
+    {"coil_sums", "slice_batches"},
     {"quality"},
     {"reference", "coils", "echo_order", "counter_noise", "gridding", "prewhitening"},
     {"rigid"},
