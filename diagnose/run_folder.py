@@ -130,7 +130,7 @@ def task_of(folder: Path) -> str:
     return str(config_of(folder).get("task", TrainSpec.task))
 
 
-def read_spec(folder: Path, spec_type: type[Spec] = TrainSpec) -> Spec:
+def read_spec(folder: Path, spec_type: type[Spec] = TrainSpec) -> Spec:  # type: ignore[assignment]
     """Return the request of a run of the task that ``spec_type`` belongs to; of diagnosis by default.
 
     Raises

@@ -196,7 +196,7 @@ def _remove_abandoned(folder: Path) -> None:
                 partial.unlink()
 
 
-def new_image_map(path: Path, shape: tuple[int, ...]) -> np.ndarray:
+def new_image_map(path: Path, shape: tuple[int, ...]) -> np.memmap:
     """Return a new memory map (slice, rows, columns) of a file, all its room on the disk taken at once.
 
     A map whose file is sparse meets a full disk as a bus error, which ends the process without a word.

@@ -21,6 +21,7 @@ from diagnose.run_folder import DONE, read_spec, recall_execution
 from diagnose.slice_images import CLEAN, Shift
 from diagnose.torch_device import CPU
 from diagnose.training.execution import Execution
+from diagnose.training.spec import TrainSpec
 from mrisim.artifacts.base import level_table
 from mrisim.errors import DataError
 
@@ -51,7 +52,7 @@ class TrainedModel:
             raise DataError(
                 f"{run.name} is a weights file; expected its run folder, which says what data it belongs to"
             )
-        spec = read_spec(run)
+        spec: TrainSpec = read_spec(run)
         if not (run / DONE).exists():
             raise DataError(f"{run.name} is not finished; run the same `diagnose train` command again")
         network, description = load_model(run)

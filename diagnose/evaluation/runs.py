@@ -7,8 +7,9 @@ import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
+from diagnose.checkpoint import SavedModel
 from diagnose.dataset import SliceTable, load_slice_table
 from diagnose.run_folder import SPLIT, DataLocation, config_of, is_simulated, read_location, read_spec
 from diagnose.torch_device import CPU
@@ -69,7 +70,19 @@ def table_of_runs(models: list[TrainedModel], data: DataLocation | None) -> Slic
     return table
 
 
-def record_of_runs(models: list[TrainedModel]) -> dict[str, Any]:
+class NamedRun(Protocol):
+    """A finished run of any task."""
+
+    @property
+    def name(self) -> str:
+        """Its folder's."""
+
+    @property
+    def description(self) -> SavedModel:
+        """What stands beside its weights."""
+
+
+def record_of_runs(models: Sequence[NamedRun]) -> dict[str, Any]:
     """Return names and weights of the runs as JSON values."""
     return {
         "runs": [model.name for model in models],

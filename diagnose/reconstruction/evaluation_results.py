@@ -132,15 +132,16 @@ def cell_summaries(rows: Sequence[QualityRow], trained: Mapping[str, Sequence[st
             groups[row.run, row.distribution, row.kind, row.level, row.intensities].append(row)
     found = []
     for (run, *cell), part in groups.items():
-        trivial = groups[(ZERO_FILLED, *cell)] if run != ZERO_FILLED else None
+        distribution, kind, level, intensities = cell
+        trivial = groups[ZERO_FILLED, distribution, kind, level, intensities] if run != ZERO_FILLED else None
         for metric in METRICS:
             mean = mean_quality(part, metric)
             gain = None if trivial is None else mean_quality(part, metric, minus=trivial)
+            gained = (None, None, None) if gain is None else (gain.value, gain.low, gain.high)
             found.append(
                 CellSummary(
-                    run, "+".join(trained.get(run, ())), *cell, metric, len({row.patient for row in part}),
-                    mean.value, mean.low, mean.high,
-                    *((None, None, None) if gain is None else (gain.value, gain.low, gain.high)),
+                    run, "+".join(trained.get(run, ())), distribution, kind, level, intensities, metric,
+                    len({row.patient for row in part}), mean.value, mean.low, mean.high, *gained,
                 )
             )  # fmt: skip
     return found

@@ -71,7 +71,7 @@ def pair(volume: Volume) -> PairedVolume:
         )
     if not (np.isfinite(peak) and peak > 0):
         raise DataError(f"the target of {volume.file} has a maximum of {peak}; expected an image with signal")
-    return PairedVolume(volume, (scan.n_coils, rows, columns), shape[1:], scan.sampled.any(axis=0), peak)
+    return PairedVolume(volume, (scan.n_coils, rows, columns), shape[1:], np.any(scan.sampled, axis=0), peak)
 
 
 def _target_facts(volume: Volume) -> tuple[tuple[int, ...], float, int]:

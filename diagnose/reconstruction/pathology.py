@@ -83,14 +83,14 @@ def crop_ssim(images: np.ndarray, targets: np.ndarray, box: Box) -> float:
     """Return the SSIM inside a box of a volume (slice, rows, columns)."""
     rows, columns = slice(box.top, box.top + box.height), slice(box.left, box.left + box.width)
     sides = [max(side, WINDOW) for side in (box.height, box.width)]
-    crops = [
+    image, target = (
         torch.nn.functional.interpolate(
             torch.from_numpy(np.ascontiguousarray(volume[box.slice_index, rows, columns], np.float64))[None, None],
             size=sides, mode="bilinear", align_corners=False,
         )[0]
         for volume in (images, targets)
-    ]  # fmt: skip
-    return float(ssim_of_slices(*crops, torch.tensor([float(targets.max())], dtype=torch.float64))[0])
+    )  # fmt: skip
+    return float(ssim_of_slices(image, target, torch.tensor([float(targets.max())], dtype=torch.float64))[0])
 
 
 def is_small(box: Box, shape: tuple[int, ...]) -> bool:

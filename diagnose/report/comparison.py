@@ -161,7 +161,7 @@ def _check_data(runs: dict[str, Path]) -> None:
 def _compare_clean(runs: dict[str, Path], factors: dict[str, RunFactors], plan: AnalysisPlan) -> Comparison:
     """Compare clean test rows of the runs of the plan's protocol, over the seeds that all norms have."""
     norms, notes = [plan.reference, *plan.compared, *plan.apart], []
-    by_place = {}
+    by_place: dict[tuple[str, int], str] = {}
     for name, run in factors.items():
         if (run.scaling, run.train_shift) != (plan.protocol.scaling, plan.protocol.train_shift):
             notes.append(f"{name} has another input scaling or training shift than most: not compared")

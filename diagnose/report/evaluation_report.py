@@ -85,7 +85,7 @@ def _view(folder: Path, request: dict[str, Any], runs: dict[str, Any], results: 
     simulated = (PROCEDURAL, NO_SCANNER) if runs["simulated"] is not False else ()
     limits = [*simulated, *LIMITS]
     pictures = [{"text": text, "uri": _data_uri(folder / name)} for name, text in results.figures]
-    contents = {
+    contents: dict[str, tuple[str, dict[str, Any]]] = {
         "asked": ("What was asked", asked),
         "clean": ("Clean performance", clean),
         "dose": ("Dose and response", _dose(results)),
@@ -94,7 +94,7 @@ def _view(folder: Path, request: dict[str, Any], runs: dict[str, Any], results: 
         "reproduce": ("Hashes, and the command", _reproduce(folder, request, results)),
     }
     sections = [
-        {"id": key, "title": title, "missing": "", "command": ""} | content
+        {"id": key, "title": title, "missing": "", "command": "", **content}
         for key, (title, content) in contents.items()
         if key != "figures" or pictures
     ]

@@ -16,9 +16,9 @@ class Line:
 
     name: str
     x: Sequence[float]
-    y: Sequence[float]
-    low: Sequence[float] | None = None
-    high: Sequence[float] | None = None
+    y: Sequence[float] | np.ndarray
+    low: Sequence[float] | np.ndarray | None = None
+    high: Sequence[float] | np.ndarray | None = None
     style: Style | None = None
 
 
@@ -214,9 +214,8 @@ def paired_plot(names: Sequence[str], values: Sequence[Sequence[float]], seeds: 
     panel.set(ylabel="AUROC, the endpoint", xlim=(-0.75, len(names) - 0.5))
     panel.set_xticks(range(len(names)), list(names))
     low, high = panel.get_ylim()
-    known = np.flatnonzero(np.isfinite(table[0]))
-    for column, place in zip(
-        known, spread(table[0, known].tolist(), gap=0.05 * (high - low), low=low, high=high), strict=True
-    ):
-        panel.annotate(f"seed {seeds[column]}", (-0.24, place), fontsize=8, color=MUTED, ha="right", va="center")
+    known = np.flatnonzero(np.isfinite(table[0])).tolist()
+    heights = spread(table[0, known].tolist(), gap=0.05 * (high - low), low=low, high=high)
+    for column, height in zip(known, heights, strict=True):
+        panel.annotate(f"seed {seeds[column]}", (-0.24, height), fontsize=8, color=MUTED, ha="right", va="center")
     return svg_text(figure, alt)

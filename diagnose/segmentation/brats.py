@@ -121,8 +121,9 @@ def check_cases(cases: Sequence[Case], patch_shape: tuple[int, int, int]) -> np.
         if not found.any():
             raise DataError(f"{case.paths['seg'].name} is empty; expected some tumour")
         present[index, found[found > 0] - 1] = True
-    if not present.any(axis=0).all():
-        absent = ", ".join(name for name, there in zip(CLASSES, present.any(axis=0), strict=True) if not there)
+    somewhere = np.any(present, axis=0)
+    if not somewhere.all():
+        absent = ", ".join(name for name, there in zip(CLASSES, somewhere, strict=True) if not there)
         raise DataError(f"{absent} is in none of the {len(cases)} cases; expected every class (is the release right?)")
     return present
 

@@ -140,6 +140,6 @@ def _check_split(cases: Sequence[Case], splits: Mapping[str, str], present: np.n
         rows = [index for index, case in enumerate(cases) if splits[case.name] == split]
         if not rows:
             raise DataError(f"no patient is in {split}; expected at least one in each split")
-        for name, there in zip(CLASSES, present[rows].any(axis=0), strict=True):
+        for name, there in zip(CLASSES, np.any(present[rows], axis=0), strict=True):
             if not there:
                 raise DataError(f"{name} is in none of the {len(rows)} cases of {split}; expected every class there")

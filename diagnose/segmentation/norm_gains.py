@@ -69,7 +69,7 @@ def patient_covariance(values: np.ndarray, patients: Sequence[str]) -> np.ndarra
         raise ValueError("there is one patient; expected at least two for a covariance")
     residuals = values - values.mean(axis=1, keepdims=True)
     influence = np.zeros((len(values), len(names)))
-    np.add.at(influence, (slice(None), number), residuals / values.shape[1])
+    np.add.at(influence.T, number, residuals.T / values.shape[1])
     return influence @ influence.T * len(names) / (len(names) - 1)
 
 

@@ -195,7 +195,8 @@ def fit_calibration(logit_differences: np.ndarray, labels: np.ndarray) -> Calibr
 
     options = {"ftol": 1e-14, "gtol": 1e-9, "maxiter": 500}
     start = np.array([1.0, 0.0])
-    fit = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=[bounds, (-50.0, 50.0)], options=options)
+    limits = [bounds, (-50.0, 50.0)]
+    fit = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=limits, options=options)  # type: ignore[call-overload]
     at_bound = bool(np.isclose(fit.x[0], bounds).any())
     return Calibration(temperature=float(1 / fit.x[0]), prior_log_odds=float(fit.x[1]), at_bound=at_bound)
 

@@ -179,8 +179,8 @@ def estimate(
         steps = training_seconds(network, shape, n_patches, device=device, memory_format="contiguous")
     finally:
         torch.set_num_threads(n_threads_before)
-    sizes = [nibabel.load(case.paths["seg"]).shape for case in table.cases]
-    n_voxels = sum(x * y * z for x, y, z in sizes)
+    labels: list[Any] = [nibabel.load(case.paths["seg"]) for case in table.cases]
+    n_voxels = sum(x * y * z for x, y, z in (volume.shape for volume in labels))
     parts = {split: table.of_split(split) for split in SPLITS}
     return Cost({
         "out": str(folder or Path("runs") / run_name(spec, table.identity)),

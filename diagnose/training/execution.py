@@ -16,7 +16,6 @@ from typing import Any, TypeVar
 import torch
 from pydantic import BaseModel, ConfigDict
 from torch import nn
-from torch.utils import deterministic
 
 from diagnose.torch_device import CPU
 from mrisim.errors import ConfigError
@@ -170,6 +169,7 @@ def deterministic_kernels(device: str = CPU) -> Iterator[None]:
     Torch would also fill all new memory with NaN then, to show who reads it too early: 3 to 7 % of a training step.
     """
     before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    deterministic: Any = torch.utils.deterministic  # torch's stubs do not know what it holds
     filled_before = deterministic.fill_uninitialized_memory
     torch.use_deterministic_algorithms(True, warn_only=device != CPU)
     deterministic.fill_uninitialized_memory = False

@@ -107,7 +107,7 @@ class TrainSpec(LoopSpec):
 Spec = TypeVar("Spec", bound=LoopSpec)
 
 
-def make_spec(values: dict[str, Any], settings: list[str], spec_type: type[Spec] = TrainSpec) -> Spec:
+def make_spec(values: dict[str, Any], settings: list[str], spec_type: type[Spec] = TrainSpec) -> Spec:  # type: ignore[assignment]
     """Build a request from values and from ``name=value`` settings, which win.
 
     Raises
