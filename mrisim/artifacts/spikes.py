@@ -14,6 +14,7 @@ Graves & Mitchell 2013, 10.1002/jmri.24288.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -84,11 +85,11 @@ class Spikes(ArtifactSpec):
 
         For those who hold the images of k-space, not k-space itself.
         """
-        xp, amplitude = array_module(images), self.amplitude_ratio * latents.unit_amplitude
         rows, columns = (
-            np.exp(2j * np.pi * np.outer(np.arange(n) - n // 2, index - n // 2) / n) / np.sqrt(n)
+            _wave(n)[np.outer(np.arange(n) - n // 2, index - n // 2) % n]
             for n, index in zip(images.shape[-2:], latents.position.T, strict=True)
         )
+        xp, amplitude = array_module(images), self.amplitude_ratio * latents.unit_amplitude
         # (coil, row, spike) @ (spike, column)
         left = xp.asarray((amplitude.T[:, None] * rows).astype(images.dtype))
         return images + left @ xp.asarray(columns.T.astype(images.dtype))
@@ -105,6 +106,12 @@ class Spikes(ArtifactSpec):
         wave = 2 * value[:, None, None] * np.exp(2j * np.pi * turns) / np.sqrt(30 * 45)
         error = float(np.abs(image - wave).max() / np.abs(wave).max())
         return (Check("largest difference to the plane wave, over its modulus", 0.0, error, 1e-5),)
+
+
+@cache
+def _wave(n: int) -> np.ndarray:
+    """Return one turn of the unit circle in n steps, over the root of n."""
+    return np.exp(2j * np.pi * np.arange(n) / n) / np.sqrt(n)
 
 
 def _distinct_ranks(uniform: np.ndarray, n: int) -> list[int]:
