@@ -257,7 +257,9 @@ MUTANTS: dict[str, tuple[Mutant, ...]] = {
         Mutant("encoding.py", "np.fft.ifftshift(encoding.sampled, self.axes)", "encoding.sampled", "mask from the edge"),
         Mutant("encoding.py", "image += coil.conj() * centred_ifft", "image += coil * centred_ifft", "maps not conjugate in the adjoint"),
         Mutant("encoding.py", "(self.sampled == self.sampled[:1]).all()", "True", "every mask is of whole lines"),
-        Mutant("encoding.py", 'array_module(a).einsum("rp,rp->r", *pairs)[:, None]', 'array_module(a).einsum("rp,rp->", *pairs) * np.ones((len(a), 1), np.float32)', "one step size for all rows"),
+        Mutant("encoding.py", 'return rows if n_axes == 1 else', 'return rows * 0 + rows.sum() if n_axes == 1 else', "one step size for all rows"),
+        Mutant("encoding.py", "rows.sum(axis=-2, keepdims=True)", "rows.sum(keepdims=True)", "one step size for all slices"),
+        Mutant("encoding.py", "centred_ifft(xp.where(mask, input, 0)), axis=-3)", "centred_ifft(input), axis=-3)", "unsampled garbage of several slices"),
         Mutant("encoding.py", "xp.where(curvature > 0, self.power / xp.where(curvature > 0, curvature, 1), 0)", "self.power / curvature", "rows without signal"),
     ),
     "sparsity": (
@@ -266,7 +268,8 @@ MUTANTS: dict[str, tuple[Mutant, ...]] = {
         Mutant("sparsity.py", "tap = row + _N_TAPS - 2 - 2 * k", "tap = 2 * k - row + 1", "synthesis reversed"),
         Mutant("sparsity.py", "            for band in bands:\n                shrink(band, threshold)\n", "", "details kept"),
         Mutant("sparsity.py", "        shrink(rough, threshold)\n", "", "approximation kept"),
-        Mutant("sparsity.py", "self.threshold * float(alpha)\n        rough", "self.threshold * 2\n        rough", "double threshold"),
+        Mutant("sparsity.py", "self.threshold * float(alpha)\n        if not isinstance(input, np.ndarray) or input.dtype != np.complex64 or", "self.threshold * 2\n        if not isinstance(input, np.ndarray) or input.dtype != np.complex64 or", "double threshold"),
+        Mutant("sparsity.py", "bands[..., : len(rows) // 2, : len(columns) // 2] = rough", "pass", "approximation of the matrices kept"),
     ),
     "coil-sums": (
         Mutant("coil_sums.py", "power = np.empty(n_columns)  # double", "power = np.empty(n_columns, images.dtype)  # double", "single precision underflows"),
