@@ -9,7 +9,9 @@ from pathlib import Path
 
 RECORD = json.loads((Path(sys.argv[1]) / "analysis.json").read_text(encoding="utf-8"))
 LABELS = {
-    arm["id"]: arm["norm"] + ("" if arm["adaptation"] == "frozen" else f"+{arm['adaptation']}")
+    arm["id"]: arm["norm"]
+    + ("" if arm["adaptation"] == "frozen" else f"+{arm['adaptation']}")
+    + ("" if arm["scaling"] == RECORD["plan"]["scaling"] else f", {arm['scaling']}")
     for arm in RECORD["arms"]
 }
 
