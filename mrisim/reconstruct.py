@@ -190,11 +190,10 @@ def solve(
     blank = (norm == 0) | (scale[..., 0, 0] == 0)
     if bool(blank.all()):
         return xp.zeros(encode.ishape, np.complex64), np.zeros(norm.shape)[()]
-    scale[blank] = np.inf  # and so nothing is left of a slice without a signal
+    empty = blank[..., None, None]
     with np.errstate(all="ignore"), sigpy.get_device(kspace):
-        unit = (zero_filled / scale).astype(np.complex64)
+        unit = xp.where(empty, 0, zero_filled / scale).astype(np.complex64)
         image = unit if name == "adjoint" else _solution(name, unit, encode, regularisation, n_iterations)
-        scale[blank] = 0
         image = (image * scale).astype(np.complex64)
         error = _norm_of_slices(encode(image) - kspace) / xp.where(blank, 1, norm)
         error = to_device(xp.where(blank, 0, error), "cpu").astype(float)[()]

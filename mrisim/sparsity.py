@@ -51,6 +51,7 @@ class WaveletThreshold(Prox):
         self.threshold = threshold
         self.even = shape[-2] + shape[-2] % 2, shape[-1] + shape[-1] % 2
         self.n_levels = pywt.dwtn_max_level(self.even, WAVELET)
+        self._matrices: list[tuple[Array, Array]] = []
         super().__init__(shape)
 
     def _prox(self, alpha: float, input: Array) -> Array:
@@ -75,19 +76,26 @@ class WaveletThreshold(Prox):
 
     def _by_matrices(self, input: Array, threshold: float) -> Array:
         """Shrink by products with the transform's orthogonal matrices, where the images lie."""
-        xp = array_module(input)
-        rough, levels = resize_centred(input, self.even), []
-        for _ in range(self.n_levels):
-            rows, columns = (xp.asarray(_analysis_matrix(n)) for n in rough.shape[-2:])
+        rough, details = resize_centred(input, self.even), []
+        for rows, columns in self._matrices_beside(input):
             bands = rows @ rough @ columns.T
             rough = bands[..., : len(rows) // 2, : len(columns) // 2]
-            levels.append((rows, columns, bands))
+            details.append((rows, columns, bands))
         rough = _shrunk(rough, threshold)
-        for rows, columns, bands in reversed(levels):
+        for rows, columns, bands in reversed(details):
             bands = _shrunk(bands, threshold)
             bands[..., : len(rows) // 2, : len(columns) // 2] = rough
             rough = rows.T @ bands @ columns
         return resize_centred(rough, tuple(input.shape[-2:]))
+
+    def _matrices_beside(self, input: Array) -> list[tuple[Array, Array]]:
+        """Return the matrices of rows and columns of each level, sent to the device of the images once."""
+        n_rows, n_columns = self.even
+        while len(self._matrices) < self.n_levels:
+            rows, columns = (array_module(input).asarray(_analysis_matrix(n)) for n in (n_rows, n_columns))
+            self._matrices.append((rows, columns))
+            n_rows, n_columns = len(rows) // 2, len(columns) // 2
+        return self._matrices
 
 
 @cache
