@@ -25,6 +25,7 @@ from diagnose.cli_options import (
     parse_reconstructions,
 )  # fmt: skip
 from diagnose.cli_output import (
+    check_device,
     default_data,
     image_progress,
     log,
@@ -110,6 +111,7 @@ def train(
         if name not in learnt.SPEC.model_fields:
             raise UsageError(f"--{name.replace('_', '-')} has no meaning for {task}")
     spec = make_spec(values, settings or [], learnt.SPEC)
+    check_device(device)
     if dry_run and data is None:
         raise_for_missing_cohort(as_json, learnt.DEFAULT_DATA)
     from diagnose.run_folder import DataLocation

@@ -16,6 +16,19 @@ if TYPE_CHECKING:
     from mrisim.cohort_protocol import CohortSpec
 
 
+def check_device(device: str) -> None:
+    """Refuse a device that is not there before any data are made; what "auto" stands for is left to the run.
+
+    Raises
+    ------
+    ConfigError
+    """
+    if device != "auto":
+        from diagnose.torch_device import resolve_device
+
+        resolve_device(device)
+
+
 def default_data(spec: CohortSpec | CohortCollection | None = None) -> Path:
     """Return an embedded cohort, the knees if none is named; it is made, and announced, on first use."""
     from mrisim.cohort_cache import default_cohort

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from diagnose.cli_options import AsJson, Data, Device, DryRun, Labels, Overwrite, Split
-from diagnose.cli_output import default_data, log, n_cores, print_result, raise_for_missing_cohort
+from diagnose.cli_output import check_device, default_data, log, n_cores, print_result, raise_for_missing_cohort
 from mrisim.errors import UsageError
 
 if TYPE_CHECKING:
@@ -68,6 +68,7 @@ def study(
         state = study_state(folder, spec)
         print_result(state.record, state.lines, as_json)
         return
+    check_device(device)
     location = _location(request, data, labels, split, as_json, dry_run)
     _run(spec, folder, location, (workers, device), overwrite, dry_run, as_json)
 
@@ -86,6 +87,7 @@ def demo(
     from diagnose.study.demo import demo_study
 
     spec = demo_study(settings or [])
+    check_device(device)
     started = time.monotonic()
     location = _location(None, data, None, None, as_json, dry_run)
     seconds = time.monotonic() - started

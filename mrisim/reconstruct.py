@@ -236,11 +236,10 @@ def seen_by_coils(norm: Array) -> Array:
         If the maps are zero everywhere, or not finite.
     """
     peak = norm.max(axis=IMAGE_AXES, keepdims=True)
-    for of_slice in to_device(peak, "cpu").ravel().tolist():
-        if not of_slice > 0 or not np.isfinite(of_slice):
-            raise DataError(
-                f"the coil maps have a largest root sum of squares of {of_slice}; expected finite and above 0"
-            )
+    peaks = to_device(peak, "cpu")
+    if not (np.isfinite(peaks) & (peaks > 0)).all():
+        worst = peaks.min()
+        raise DataError(f"the coil maps have a largest root sum of squares of {worst}; expected finite and above 0")
     return norm > 1e-6 * peak  # the precision of complex64
 
 

@@ -43,7 +43,7 @@ def batches(n_slices: int, at_once: int) -> Sequence[int | slice]:
         If `at_once` is less than 1.
     """
     if at_once < 1:
-        raise ConfigError(f"slices_at_once is {at_once}; expected 1 or more")
+        raise ConfigError(f"at_once is {at_once}; expected 1 or more slices")
     if at_once == 1:
         return range(n_slices)
     return [slice(start, min(start + at_once, n_slices)) for start in range(0, n_slices, at_once)]

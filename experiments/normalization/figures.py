@@ -78,7 +78,8 @@ def heat_map(record: dict, path: Path) -> None:
         panel.set_yticks(range(len(kinds)), kinds if panel is panels[0][0] else [""] * len(kinds))
         panel.set_xlabel("level", fontsize=8)
     figure.colorbar(image, ax=panels[0].tolist(), label="difference in mean AUROC")
-    figure.suptitle("Simulation result, z-score; ring: the simultaneous 95 % band leaves 0 out", fontsize=9)
+    scaling = record["plan"]["scaling"]
+    figure.suptitle(f"Simulation result, {scaling}; ring: the simultaneous 95 % band leaves 0 out", fontsize=9)
     figure.savefig(path, dpi=110)
 
 

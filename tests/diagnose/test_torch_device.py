@@ -75,6 +75,19 @@ def test_a_gpu_that_is_not_there_is_one_line(
     assert line.startswith("diagnose: device is 'cuda', and torch")
 
 
+@pytest.mark.usefixtures("no_gpu")
+@pytest.mark.parametrize("command", [["train"], ["study", "study.yaml"], ["demo"]])
+def test_a_gpu_that_is_not_there_is_refused_before_a_cohort_is_made(
+    command: list[str], tmp_path: Path, diagnose: Callable[..., object], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("MRISIM_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "study.yaml").write_text("name: x\nquestion: why?\nnorms: [bn, gn]\nseeds: [1]\nscalings: [z-score]\n")
+    done = diagnose(*command, "--device", "cuda", cwd=tmp_path)
+    assert done.returncode == ConfigError.exit_code and not (tmp_path / "cache").exists()
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("diagnose: device is 'cuda', and torch")
+
+
 def test_a_step_takes_everything_to_the_device(cohort: Path, step_off_the_cpu: Callable[..., None]):
     table = classification.load_data(small_spec(), DataLocation(cohort))
     step_off_the_cpu(classification.prepare(small_spec(), table, None, n_threads=1, group=ProcessGroup()))

@@ -66,7 +66,7 @@ def test_what_fails_among_several_is_named():
         maps = scan.csm.copy()
         maps[4] = 0
         reconstruct(replace(scan, csm=maps), "sense", at_once=3)
-    with pytest.raises(ConfigError, match="slices_at_once is 0"):
+    with pytest.raises(ConfigError, match="at_once is 0; expected 1 or more slices"):
         reconstruct(scan, "rss", at_once=0)
 
 
