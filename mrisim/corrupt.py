@@ -12,10 +12,11 @@ import numpy as np
 from mrisim.artifacts import KINDS, ArtifactSpec, spec_class
 from mrisim.artifacts.base import Stage
 from mrisim.errors import ConfigError
-from mrisim.fourier import to_device
+from mrisim.fourier import Array, array_module, to_device
 from mrisim.reference import reference_of
 from mrisim.scan import ObjectModel, Scan
 from mrisim.seeding import stream
+from mrisim.slice_batches import corrupted_at_once
 
 POOR_FIT = 0.10
 """Model-fit error ||y - E x|| / ||y|| above which the user is warned."""
@@ -79,7 +80,7 @@ def corrupt(
     device: str = "cpu",
     n_threads: int = 1,
 ) -> Corrupted:
-    """Corrupt a scan: draw all latents on the clean volume, then apply them slice by slice in physical order.
+    """Corrupt a scan: draw all latents on the clean volume, then apply them in physical order, some slices at a time.
 
     Parameters
     ----------
@@ -95,7 +96,7 @@ def corrupt(
     device : str
         "cpu", "cuda" or "cuda:N"; the result lies on the CPU.
     n_threads : int
-        Slices corrupted at a time; it does not change the result.
+        Groups of slices (`mrisim.slice_batches`) corrupted at a time; it does not change the result.
 
     Returns
     -------
@@ -162,17 +163,18 @@ def apply(
     if not realisations:
         return Corrupted(scan, (), None, ())
 
-    def one_slice(position: int) -> _CorruptedSlice:
-        return _corrupt_slice(scan.select([position]), realisations, device)
+    def corrupted(positions: range) -> _CorruptedSlices:
+        return _corrupt_slices(scan.select(positions), realisations, device)
 
+    groups = _groups(scan, n_threads, device)
     _keep_freed_memory()
-    if min(n_threads, scan.n_slices) > 1:
+    if min(n_threads, len(groups)) > 1:
         with ThreadPoolExecutor(max_workers=n_threads) as pool:
-            parts = list(pool.map(one_slice, range(scan.n_slices)))
+            parts = list(pool.map(corrupted, groups))
     else:  # the memory of a new thread has to be asked for anew: a fifth of the time
-        parts = [one_slice(position) for position in range(scan.n_slices)]
+        parts = [corrupted(positions) for positions in groups]
     first = parts[0].scan
-    corrupted = replace(
+    whole = replace(
         scan,
         kspace=np.concatenate([part.scan.kspace for part in parts]),
         sampled=first.sampled,
@@ -181,7 +183,7 @@ def apply(
     )
     fit = _model_fit([part.model for part in parts if part.model is not None])
     idle = [r for index, r in enumerate(realisations) if not any(part.effective[index] for part in parts)]
-    return Corrupted(corrupted, tuple(realisations), fit, (*_notes(fit), *map(_no_effect, idle)))
+    return Corrupted(whole, tuple(realisations), fit, (*_notes(fit), *map(_no_effect, idle)))
 
 
 @cache
@@ -195,16 +197,23 @@ def _keep_freed_memory() -> None:
     np.empty(31 << 20, np.uint8)
 
 
+def _groups(scan: Scan, n_threads: int, device: str) -> list[range]:
+    """Return the positions of the slices that are corrupted at a time, enough groups for all threads."""
+    slice_bytes = scan.n_coils * scan.sampled.size * np.dtype(np.complex64).itemsize
+    at_once = min(corrupted_at_once(slice_bytes, device), -(-scan.n_slices // max(1, n_threads)))
+    return [range(start, min(start + at_once, scan.n_slices)) for start in range(0, scan.n_slices, at_once)]
+
+
 @dataclass(frozen=True)
-class _CorruptedSlice:
+class _CorruptedSlices:
     scan: Scan
     model: ObjectModel | None
     effective: tuple[bool, ...]
     """Whether each artifact changed a sample."""
 
 
-def _corrupt_slice(part: Scan, realisations: Sequence[Realisation], device: str) -> _CorruptedSlice:
-    slice_id, model = part.slice_ids[0], None
+def _corrupt_slices(part: Scan, realisations: Sequence[Realisation], device: str) -> _CorruptedSlices:
+    model = None
     part = replace(part, kspace=to_device(part.kspace, device))
     if any(realisation.spec.needs_object_model for realisation in realisations):
         from mrisim.object_model import estimate_object
@@ -213,12 +222,29 @@ def _corrupt_slice(part: Scan, realisations: Sequence[Realisation], device: str)
         part = replace(part, object_model=model)
     effective = [False] * len(realisations)
     for index in _lines_dropped_first(realisations):
-        spec, latents = realisations[index].spec, realisations[index].of_slice(slice_id)
-        before, part = part, spec.apply(part, latents)
+        before, part = part, _applied(part, realisations[index])
         # coil by coil: most kinds are seen in the first
-        effective[index] = any(bool((a != b).any()) for a, b in zip(part.kspace[0], before.kspace[0], strict=True))
+        pairs = zip(_coil_by_coil(part), _coil_by_coil(before), strict=True)
+        effective[index] = any(bool((a != b).any()) for a, b in pairs)
     done = replace(part, kspace=to_device(part.kspace, "cpu"), object_model=None)
-    return _CorruptedSlice(done, model, tuple(effective))
+    return _CorruptedSlices(done, model, tuple(effective))
+
+
+def _applied(part: Scan, realisation: Realisation) -> Scan:
+    """Apply one artifact: to all slices at once, or to each with latents of its own."""
+    spec = realisation.spec
+    if spec.scope == "volume" or part.n_slices == 1:
+        return spec.apply(part, realisation.of_slice(part.slice_ids[0]))
+    slices = [
+        spec.apply(part.select([position]), realisation.of_slice(slice_id))
+        for position, slice_id in enumerate(part.slice_ids)
+    ]
+    kspace = array_module(part.kspace).concatenate([one.kspace for one in slices])
+    return replace(part, kspace=kspace, noise_covariance=slices[0].noise_covariance)
+
+
+def _coil_by_coil(scan: Scan) -> Array:
+    return scan.kspace.reshape(-1, *scan.matrix)
 
 
 def _lines_dropped_first(realisations: Sequence[Realisation]) -> list[int]:
@@ -240,7 +266,7 @@ def _physical_order(spec: ArtifactSpec) -> tuple[int, int]:
 def _model_fit(models: Sequence[ObjectModel]) -> ModelFit | None:
     if not models:
         return None
-    errors = tuple(model.relative_error[0] for model in models)
+    errors = tuple(error for model in models for error in model.relative_error)
     return ModelFit(models[0].csm_origin, any(model.shading_moves_with_object for model in models), errors)
 
 

@@ -5,22 +5,23 @@ the object between the pixels. A translation multiplies X by a phase ramp, exact
 off the grid, by gridding (relative error below 1e-5).
 """
 
-import math
 from collections.abc import Iterator
 from functools import cached_property
 
 import numpy as np
 
 from mrisim.fourier import Array, array_module, fft_module, in_place
-from mrisim.gridding import OVERSAMPLING, change_of_row, kernel_transform, resample, with_border
+from mrisim.gridding import change_of_row, fine_grids, resample
+from mrisim.gridding_kernels import OVERSAMPLING
+from mrisim.kaiser_bessel import kernel_transform
 
 
 class RigidObject:
-    """An image that can be seen in any in-plane pose.
+    """An image, or a stack of them that moves as one, that can be seen in any in-plane pose.
 
     Parameters
     ----------
-    image : (readout, phase_encode), complex
+    image : (..., readout, phase_encode), complex
     voxel_mm : (float, float)
     """
 
@@ -43,13 +44,14 @@ class RigidObject:
         """
         if pose[2] == 0:
             return self._translated(float(pose[0] / self.voxel_mm[0]), float(pose[1] / self.voxel_mm[1]))
-        matrix, offset = self._source(pose)
-        return resample(self._oversampled, matrix, offset, self.image.shape)
+        (matrix,), (offset,) = self._sources(pose[None])
+        return resample(self._oversampled, matrix, offset, self._stack.shape).reshape(self.image.shape)
 
     def encoded_changes(self, poses: np.ndarray, waves: np.ndarray) -> Iterator[np.ndarray]:
-        """Yield, row by row, what rotated poses change of the image, times a wave: (pose, phase_encode).
+        """Yield, row by row, what rotated poses change of the image, times a wave: (..., pose, phase_encode).
 
-        The same as (at(pose) - image)[row] * wave for each pose, without the moved images in between; on the host.
+        The same as (at(pose) - image)[..., row, :] * wave for each pose, without the moved images in between; on the
+        host. What was yielded is overwritten by the next row.
 
         Parameters
         ----------
@@ -57,28 +59,31 @@ class RigidObject:
             None without a rotation: a shift alone has its exact way, in `at`.
         waves : (pose, phase_encode), complex
         """
-        sources = [self._source(pose) for pose in poses]
-        matrices, offsets = np.stack([matrix for matrix, _ in sources]), np.stack([offset for _, offset in sources])
-        out = np.empty((len(poses), self.image.shape[1]), self.image.dtype)
-        for row in range(self.image.shape[0]):
-            change_of_row(self._oversampled, matrices, offsets, self.image, row, waves, out)
-            yield out
+        matrices, offsets = self._sources(poses)
+        still = np.ascontiguousarray(self._stack)
+        out = np.empty((len(still), len(poses), still.shape[2]), still.dtype)
+        for row in range(still.shape[1]):
+            change_of_row(self._oversampled, matrices, offsets, still, row, waves, out)
+            yield out.reshape(*self.image.shape[:-2], *out.shape[1:])
 
-    def _source(self, pose: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the matrix and the offset that map a pixel to where it came from, in pixels from the centre."""
-        row, column = pose[0] / self.voxel_mm[0], pose[1] / self.voxel_mm[1]
-        cosine, sine = math.cos(math.radians(pose[2])), math.sin(math.radians(pose[2]))
+    @property
+    def _stack(self) -> Array:
+        return self.image.reshape(-1, *self.image.shape[-2:])
+
+    def _sources(self, poses: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the matrices and offsets that map a pixel to where it came from, in pixels from the centre."""
+        angle, ratio = np.radians(poses[:, 2]), self.voxel_mm[1] / self.voxel_mm[0]
+        cosine, sine = np.cos(angle), np.sin(angle)
         # source = D^-1 R(-angle) D (target - shift), with D = voxel size
-        ratio = self.voxel_mm[1] / self.voxel_mm[0]
-        matrix = np.array([[cosine, sine * ratio], [-sine / ratio, cosine]])
-        return matrix, matrix @ (row, column)
+        matrices = np.stack([cosine, sine * ratio, -sine / ratio, cosine], axis=1).reshape(-1, 2, 2)
+        return matrices, np.einsum("pij,pj->pi", matrices, poses[:, :2] / self.voxel_mm)
 
     def _translated(self, row: float, column: float) -> Array:
         if row == 0 and column == 0:
             return self.image
         ramps = [
             np.exp(-2j * np.pi * shift * signed_frequency(n) / n).astype(self.image.dtype)
-            for shift, n in zip((row, column), self.image.shape, strict=True)
+            for shift, n in zip((row, column), self.image.shape[-2:], strict=True)
         ]
         xp = array_module(self.image)
         spectrum = self._spectrum * xp.asarray(ramps[0])[:, None]
@@ -92,19 +97,19 @@ class RigidObject:
 
     @cached_property
     def _oversampled(self) -> Array:
-        """The image on a twice finer grid, divided by the kernel's transform beforehand, and continued at its edges."""
-        xp = array_module(self.image)
-        fine = tuple(OVERSAMPLING * n for n in self.image.shape)
-        spectrum, signed = self._spectrum, [signed_frequency(n) for n in self.image.shape]
+        """The images on a twice finer grid, divided by the kernel's transform beforehand, for `resample`."""
+        xp, shape = array_module(self.image), self.image.shape[-2:]
+        fine = tuple(OVERSAMPLING * n for n in shape)
+        spectrum, signed = self._spectrum.reshape(-1, *shape), [signed_frequency(n) for n in shape]
         for axis, (k, n) in enumerate(zip(signed, fine, strict=True)):
             factor = xp.asarray((OVERSAMPLING / kernel_transform(k / n)).astype(self.image.real.dtype))
             spectrum = spectrum * (factor[:, None] if axis == 0 else factor)
-        padded = xp.zeros(fine, self.image.dtype)
-        halves = [(slice(None, (n + 1) // 2), slice(-(n // 2), None) if n > 1 else slice(0, 0)) for n in spectrum.shape]
+        padded = xp.zeros((len(spectrum), *fine), self.image.dtype)
+        halves = [(slice(None, (n + 1) // 2), slice(-(n // 2), None) if n > 1 else slice(0, 0)) for n in shape]
         for rows in halves[0]:
             for columns in halves[1]:
-                padded[rows, columns] = spectrum[rows, columns]
-        return with_border(fft_module(padded).ifft2(padded, **in_place(padded)))
+                padded[:, rows, columns] = spectrum[:, rows, columns]
+        return fine_grids(fft_module(padded).ifft2(padded, **in_place(padded)))
 
 
 def signed_frequency(n: int) -> np.ndarray:

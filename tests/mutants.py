@@ -68,6 +68,7 @@ MIRRORED = {
 CONTROL = Mutant("errors.py", "", "", "no mistake at all: the tests must pass")
 
 NOISE, MOTION, GHOSTING = "artifacts/noise.py", "artifacts/motion.py", "artifacts/ghosting.py"
+KERNELS = "gridding_kernels.py"
 SPIKES, UNDERSAMPLING, BIAS = "artifacts/spikes.py", "artifacts/undersampling.py", "artifacts/bias_field.py"
 
 MUTANTS: dict[str, tuple[Mutant, ...]] = {
@@ -91,9 +92,10 @@ MUTANTS: dict[str, tuple[Mutant, ...]] = {
         Mutant(MOTION, "to_centre = np.exp(2j", "to_centre = np.exp(0j", "positions from the edge"),
         Mutant(MOTION, "& ~poses[:, :3].any(axis=1)", "", "a second motion starts from rest"),
         Mutant(MOTION, "& (poses[:, 5] != 0)", "", "shifts by gridding"),
-        Mutant("gridding.py", "(values[line, i] - still[row, i]) * wave[line, i]", "values[line, i] * wave[line, i]", "the object at rest not taken away, line by line"),
+        Mutant(KERNELS, "change = builder.fsub(moved, still)", "change = moved", "the object at rest not taken away, line by line"),
+        Mutant(KERNELS, "apart[index % lanes, 2 * i + 1] - still[index, row, column + 1]", "apart[index % lanes, 2 * i + 1]", "the object at rest not taken away in the last columns"),
         Mutant(MOTION, "if index != made:", "if image is None:", "one pose for all lines"),
-        Mutant(MOTION, "_phase_encoded(csm * change(index), lines[members])", "csm.mean(2, keepdims=True) * _phase_encoded(change(index), lines[members])", "coils outside the sum"),
+        Mutant(MOTION, "_phase_encoded(csm * change(index)[:, None], lines[members])", "csm.mean(3, keepdims=True) * _phase_encoded(change(index)[:, None], lines[members])", "coils outside the sum"),
         Mutant(MOTION, "self.rms * latents.unit_pose", "self.rms / 2 * latents.unit_pose", "half dose"),
         Mutant(MOTION, "np.sum(course**2, axis=1)))", "np.sum(course**2, axis=1))) / 3", "RMS per axis"),
         Mutant(MOTION, "time_ms = echo_order(scan, self.ordering).time_ms[lines]", "time_ms = 1000.0 * lines", "blocks of lines for the echo order"),
@@ -178,18 +180,21 @@ MUTANTS: dict[str, tuple[Mutant, ...]] = {
         Mutant("fourier.py", "source, target = n_source // 2, n_target // 2", "source, target = n_source // 2, (n_target + 1) // 2", "crop off the centre pixel"),
     ),
     "rigid": (
-        Mutant("rigid.py", "[-sine / ratio, cosine]]", "[-sine * ratio, cosine]]", "voxel ratio upside down"),
-        Mutant("rigid.py", "[[cosine, sine * ratio], [-sine / ratio, cosine]]", "[[cosine, -sine * ratio], [sine / ratio, cosine]]", "sense of the rotation"),
-        Mutant("rigid.py", "return matrix, matrix @ (row, column)", "return matrix, np.array((row, column))", "translation before the rotation"),
+        Mutant("rigid.py", "[cosine, sine * ratio, -sine / ratio, cosine]", "[cosine, sine * ratio, -sine * ratio, cosine]", "voxel ratio upside down"),
+        Mutant("rigid.py", "[cosine, sine * ratio, -sine / ratio, cosine]", "[cosine, -sine * ratio, sine / ratio, cosine]", "sense of the rotation"),
+        Mutant("rigid.py", "return matrices, np.einsum(\"pij,pj->pi\", matrices, poses[:, :2] / self.voxel_mm)", "return matrices, poses[:, :2] / self.voxel_mm", "translation before the rotation"),
         Mutant("rigid.py", "np.exp(-2j * np.pi * shift", "np.exp(2j * np.pi * shift", "sign of the shift"),
-        Mutant("rigid.py", "row, column = pose[0] / self.voxel_mm[0], pose[1] / self.voxel_mm[1]", "row, column = pose[0] / self.voxel_mm[1], pose[1] / self.voxel_mm[0]", "voxel sizes swapped"),
-        Mutant("gridding.py", "p = row - n_rows // 2", "p = row - (n_rows - 1) / 2", "turned about the middle of the matrix"),
-        Mutant("gridding.py", "BETA = math.pi *", "BETA = 0.6 * math.pi *", "a poor kernel"),
-        Mutant("gridding.py", "sample_row * stride + np.int32(2) * sample_column", "sample_row * stride + np.int32(2) * (sample_column + 1)", "kernel one sample off"),
-        Mutant("gridding.py", "inner[:, xp.arange(after) % n_columns]", "inner[:, xp.arange(-after, 0) % n_columns]", "no wrap at the edge"),
-        Mutant("gridding.py", "q = begin + i - n_columns // 2", "q = i - n_columns // 2", "every block of columns is the first"),
-        Mutant("gridding.py", "table[:-1, 1] = np.diff(table[:, 0], axis=0)", "pass", "nearest entry of a coarse table"),
+        Mutant("rigid.py", "poses[:, :2] / self.voxel_mm)", "poses[:, :2] / self.voxel_mm[::-1])", "voxel sizes swapped"),
+        Mutant(KERNELS, "p = row - n_rows // 2", "p = row - (n_rows - 1) / 2", "turned about the middle of the matrix"),
+        Mutant("kaiser_bessel.py", "BETA = math.pi *", "BETA = 0.6 * math.pi *", "a poor kernel"),
+        Mutant(KERNELS, "sample_row * stride + width * sample_column", "sample_row * stride + width * (sample_column + 1)", "kernel one sample off"),
+        Mutant("gridding.py", "xp.arange(-before, n + after) % n", "xp.clip(xp.arange(-before, n + after), 0, n - 1)", "no wrap at the edge"),
+        Mutant(KERNELS, "q = begin + i - n_columns // 2", "q = i - n_columns // 2", "every block of columns is the first"),
+        Mutant("kaiser_bessel.py", "table[:-1, 1] = np.diff(table[:, 0], axis=0)", "pass", "nearest entry of a coarse table"),
         Mutant("rigid.py", "OVERSAMPLING / kernel_transform(k / n)", "1 / kernel_transform(k / n)", "intensity after oversampling"),
+        Mutant(KERNELS, "for distance in (1, 2, 4):", "for distance in (1, 2):", "slices of a bundle mixed up"),
+        Mutant(KERNELS, "sample = builder.add(sample, stride)", "pass", "one row of taps for all six in a bundle"),
+        Mutant("gridding.py", "wide = grid[index][rows[:, None], columns] if index < n_slices else 0", "wide = grid[0][rows[:, None], columns]", "every slice of a bundle is the first"),
     ),
     "echo-order": (
         Mutant("echo_order.py", "shot = rank - band_edges[echo]", "shot = rank // (-(-lines.size // n_shots))", "echoes side by side"),

@@ -133,7 +133,8 @@ def _polynomial(coefficient: np.ndarray, matrix: tuple[int, int], slice_id: int,
     """Evaluate the polynomial on one slice; every coordinate runs from -1 to 1 over the volume."""
     z = 0.0 if n_slices == 1 else 2 * slice_id / (n_slices - 1) - 1
     rows, columns = (2 * (np.arange(n) - n // 2) / n for n in matrix)
-    total = np.zeros(matrix)
+    in_plane = np.zeros((ORDER + 1, ORDER + 1))
     for value, (slice_power, row_power, column_power) in zip(coefficient, _EXPONENTS, strict=True):
-        total += value * z**slice_power * np.multiply.outer(rows**row_power, columns**column_power)
-    return total
+        in_plane[row_power, column_power] += value * z**slice_power
+    powers = np.arange(ORDER + 1)
+    return (rows[:, None] ** powers) @ in_plane @ (columns ** powers[:, None])

@@ -106,14 +106,12 @@ class Motion(ArtifactSpec):
         lines = np.flatnonzero(scan.sampled.any(axis=0) & (after != before).any(axis=1))
         xp = array_module(scan.kspace)
         kspace = scan.kspace.copy()
-        sampled = xp.asarray(scan.sampled[:, lines])
-        for index in range(scan.n_slices):
-            moving = RigidObject(model.image[index], scan.voxel_mm)
-            change = centred_fft(changed_lines(moving, model.csm[index], before, after, lines), axes=(-2,))
-            columns = xp.asarray(lines)
-            at_rest = kspace[index][..., columns]
-            # where, not a sum with zero: minus zero would lose its sign
-            kspace[index][..., columns] = xp.where(sampled, at_rest + change, at_rest)
+        moving = RigidObject(model.image, scan.voxel_mm)
+        change = centred_fft(changed_lines(moving, model.csm, before, after, lines), axes=(-2,))
+        columns, sampled = xp.asarray(lines), xp.asarray(scan.sampled[:, lines])
+        at_rest = kspace[..., columns]
+        # where, not a sum with zero: minus zero would lose its sign
+        kspace[..., columns] = xp.where(sampled, at_rest + change, at_rest)
         return replace(scan, kspace=kspace, object_model=replace(model, pose=after))
 
     def _course(self, time_ms: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -169,8 +167,8 @@ def changed_lines(moving: RigidObject, csm: Array, before: np.ndarray, after: np
     Parameters
     ----------
     moving : RigidObject
-        x: (readout, phase_encode).
-    csm : (coil, readout, phase_encode)
+        x: (slice, readout, phase_encode).
+    csm : (slice, coil, readout, phase_encode)
     before, after : (phase_encode, 3)
         Row mm, column mm, degrees.
     lines : (line,) int
@@ -178,10 +176,10 @@ def changed_lines(moving: RigidObject, csm: Array, before: np.ndarray, after: np
 
     Returns
     -------
-    (coil, readout position, line), complex
+    (slice, coil, readout position, line), complex
     """
     xp = array_module(csm)
-    hybrid = xp.empty((*csm.shape[:2], lines.size), csm.dtype)
+    hybrid = xp.empty((*csm.shape[:-1], lines.size), csm.dtype)
     poses = np.concatenate([before, after], axis=1)[lines]
     distinct, group, n_members = np.unique(poses, axis=0, return_inverse=True, return_counts=True)
 
@@ -190,17 +188,17 @@ def changed_lines(moving: RigidObject, csm: Array, before: np.ndarray, after: np
 
     for index in map(int, np.flatnonzero(n_members >= MANY_LINES)):
         members = np.flatnonzero(group == index)
-        hybrid[..., xp.asarray(members)] = _phase_encoded(csm * change(index), lines[members])
+        hybrid[..., xp.asarray(members)] = _phase_encoded(csm * change(index)[:, None], lines[members])
     few = n_members[group] < MANY_LINES
     in_rows = few & isinstance(csm, np.ndarray) & ~poses[:, :3].any(axis=1) & (poses[:, 5] != 0)
     if in_rows.any():
         waves = _waves(lines[in_rows], csm.shape[-1]).astype(csm.dtype)
         for row, changes in enumerate(moving.encoded_changes(poses[in_rows, 3:], waves)):
-            hybrid[:, row, in_rows] = csm[:, row] @ changes.T
+            hybrid[:, :, row, in_rows] = csm[:, :, row] @ changes.swapaxes(1, 2)
     # The rest image by image, lines of one pose after another, so that each pose is made once.
     order = np.argsort(group, kind="stable")
     order = order[(few & ~in_rows)[order]]
-    chunk = xp.empty((min(CHUNK, order.size), *csm.shape[1:]), csm.dtype)
+    chunk = xp.empty((min(CHUNK, order.size), *moving.image.shape), csm.dtype)
     made, image = -1, None
     for begin in range(0, order.size, CHUNK):
         members = order[begin : begin + CHUNK]
@@ -209,9 +207,9 @@ def changed_lines(moving: RigidObject, csm: Array, before: np.ndarray, after: np
             if index != made:
                 made, image = index, change(index)
             xp.multiply(image, waves[place], out=chunk[place])
-        # for each readout position: (coil, phase-encode position) @ (phase-encode position, line)
-        seen = xp.matmul(csm.transpose(1, 0, 2), chunk[: members.size].transpose(1, 2, 0))
-        hybrid[..., xp.asarray(members)] = seen.transpose(1, 0, 2)
+        # for each slice and readout position: (coil, phase-encode position) @ (phase-encode position, line)
+        seen = xp.matmul(csm.swapaxes(1, 2), chunk[: members.size].transpose(1, 2, 3, 0))
+        hybrid[..., xp.asarray(members)] = seen.swapaxes(1, 2)
     return hybrid
 
 

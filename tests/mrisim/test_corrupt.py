@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import mrisim.object_model
+from mrisim import slice_batches
 from mrisim.artifacts import KINDS, motion
 from mrisim.artifacts.bias_field import BiasField
 from mrisim.artifacts.ghosting import Ghosting
@@ -179,15 +180,34 @@ def test_slices_have_noise_of_their_own_and_share_the_motion():
 
 @pytest.mark.parametrize("kind", [*KINDS, "all"])
 def test_the_same_bytes_for_any_split_order_and_number_of_threads(kind):
-    scan = replace(head_scan(4), slice_ids=(3, 4, 6, 7))
+    scan = replace(head_scan(5), slice_ids=(3, 4, 6, 7, 9))
     artifacts = all_kinds() if kind == "all" else [KINDS[kind].at_level(3)]
     whole = corrupt(scan, artifacts, seed=2).scan.kspace
     for n_threads in (2, 4):
         assert corrupt(scan, artifacts, seed=2, n_threads=n_threads).scan.kspace.tobytes() == whole.tobytes()
-    for slices in ([0], [3, 1], [2, 0, 3, 1]):
+    for slices in ([0], [3, 1], [2, 0, 3, 1], [4, 2, 0, 1, 3]):
         part = corrupt(scan, artifacts, seed=2, slices=slices)
         assert part.scan.slice_ids == tuple(scan.slice_ids[i] for i in slices)
         assert part.scan.kspace.tobytes() == whole[slices].tobytes()
+
+
+def test_large_slices_are_corrupted_one_by_one_and_small_ones_together_with_the_same_bytes(monkeypatch):
+    scan, sizes, plain = head_scan(5), [], mrisim.object_model.estimate_object
+
+    def watched(part, **options):
+        sizes.append(part.n_slices)
+        return plain(part, **options)
+
+    monkeypatch.setattr(mrisim.object_model, "estimate_object", watched)
+    together = corrupt(scan, all_kinds(), seed=4)
+    monkeypatch.setitem(slice_batches.CORRUPTED_BYTES, "cpu", 2 * 8 * N_COILS * MATRIX[0] * MATRIX[1])
+    by_two = corrupt(scan, all_kinds(), seed=4)
+    monkeypatch.setitem(slice_batches.CORRUPTED_BYTES, "cpu", 1)
+    alone = corrupt(scan, all_kinds(), seed=4)
+    assert sizes == [5, 2, 2, 1, 1, 1, 1, 1, 1]
+    assert together.scan.kspace.tobytes() == by_two.scan.kspace.tobytes() == alone.scan.kspace.tobytes()
+    assert together.object_model == by_two.object_model == alone.object_model
+    assert len(together.object_model.relative_error) == 5
 
 
 def test_a_drawn_corruption_can_be_applied_again():

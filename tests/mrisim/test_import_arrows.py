@@ -6,8 +6,8 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 LAYERS = [
     {"errors", "files", "fourier", "seeding", "scan", "provenance"},
-    {"coil_sums", "slice_batches"},
-    {"quality"},
+    {"coil_sums", "slice_batches", "gridding_kernels"},
+    {"quality", "kaiser_bessel"},
     {"reference", "coils", "echo_order", "counter_noise", "gridding", "prewhitening"},
     {"rigid"},
     {"espirit"},

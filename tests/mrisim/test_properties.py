@@ -232,7 +232,7 @@ def test_the_transform_and_back(x):
     assert relative_difference(centred_ifft(centred_fft(x)), x) < tolerance(x.dtype)
 
 
-@given(data=st.data(), scan=scans(max_slices=3), seed=SEEDS)
+@given(data=st.data(), scan=scans(max_slices=5), seed=SEEDS)
 @settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow])
 def test_the_same_bytes_for_any_split_of_the_slices_and_any_number_of_threads(data, scan, seed):
     specs = data.draw(st.lists(artifacts(n_coils=scan.n_coils), min_size=1, max_size=3))

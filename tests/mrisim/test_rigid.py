@@ -123,11 +123,42 @@ def test_two_translations_compose():
 
 
 @pytest.mark.parametrize("dtype", COMPLEX_TYPES)
-@pytest.mark.parametrize("shape", [(12, 17), (15, 10)])
+@pytest.mark.parametrize("n_slices", [2, 4, 9])
+@pytest.mark.parametrize("shape", [(12, 17), (9, 75)])
+def test_a_stack_moves_as_each_slice_alone_bit_by_bit(shape, n_slices, dtype):
+    rng = np.random.default_rng(3)
+    images = (rng.normal(size=(n_slices, *shape)) + 1j * rng.normal(size=(n_slices, *shape))).astype(dtype)
+    poses = rng.normal(size=(5, 3)) * (3, 3, 20)
+    waves = (rng.normal(size=(5, shape[1])) + 1j * rng.normal(size=(5, shape[1]))).astype(dtype)
+    stack = RigidObject(images, (1.0, 1.4))
+    moved, rows = stack.at(poses[0]), [row.copy() for row in stack.encoded_changes(poses, waves)]
+    assert moved.dtype == dtype and moved.shape == images.shape
+    for index, image in enumerate(images):
+        alone = RigidObject(image, (1.0, 1.4))
+        assert alone.at(poses[0]).tobytes() == moved[index].tobytes()
+        for together, row in zip(rows, alone.encoded_changes(poses, waves), strict=True):
+            assert row.tobytes() == together[index].tobytes()
+
+
+@pytest.mark.parametrize("dtype", COMPLEX_TYPES)
+@pytest.mark.parametrize("shape", [(12, 17), (15, 75)])
+def test_encoded_changes_are_those_of_the_moved_images(shape, dtype):
+    rng = np.random.default_rng(4)
+    image = (rng.normal(size=shape) + 1j * rng.normal(size=shape)).astype(dtype)
+    waves = (rng.normal(size=(6, shape[1])) + 1j * rng.normal(size=(6, shape[1]))).astype(dtype)
+    poses = rng.normal(size=(6, 3)) * (3, 3, 20)
+    moving = RigidObject(image, (1.0, 1.4))
+    expected = np.stack([(moving.at(pose) - image) * wave for pose, wave in zip(poses, waves, strict=True)], axis=1)
+    got = np.stack([row.copy() for row in moving.encoded_changes(poses, waves)])
+    assert relative_difference(got, expected) < 1e-6
+
+
+@pytest.mark.parametrize("dtype", COMPLEX_TYPES)
+@pytest.mark.parametrize("shape", [(2, 12, 17), (1, 15, 10)])
 def test_the_array_formula_for_the_gpu_is_the_compiled_kernel(shape, dtype):
     rng = np.random.default_rng(3)
-    image = (rng.normal(size=shape) + 1j * rng.normal(size=shape)).astype(dtype)
-    moving = RigidObject(image, (1.0, 1.4))
+    images = (rng.normal(size=shape) + 1j * rng.normal(size=shape)).astype(dtype)
+    moving = RigidObject(images, (1.0, 1.4))
     angle = np.radians(23.0)
     matrix = np.array([[np.cos(angle), np.sin(angle) * 1.4], [-np.sin(angle) / 1.4, np.cos(angle)]])
     offset = matrix @ (0.7, -3.2)
