@@ -16,22 +16,32 @@ FEW = 4
 """Slices from which a bundle costs less than each alone."""
 
 
-def fine_grids(grid: Array) -> Array:
-    """Continue periodic grids (slice, rows, columns) by `BORDER`, and lay them out for `resample`.
+def with_border(grid: Array) -> Array:
+    """Continue periodic grids (..., rows, columns) by `BORDER` on both axes."""
+    xp, (before, after) = array_module(grid), BORDER
+    n_rows, n_columns = grid.shape[-2:]
+    wide = xp.empty((*grid.shape[:-2], n_rows + before + after, n_columns + before + after), grid.dtype)
+    inner = wide[..., before:-after]
+    inner[..., before:-after, :] = grid
+    inner[..., :before, :] = grid[..., xp.arange(-before, 0) % n_rows, :]
+    inner[..., -after:, :] = grid[..., xp.arange(after) % n_rows, :]
+    wide[..., :before] = inner[..., xp.arange(-before, 0) % n_columns]
+    wide[..., -after:] = inner[..., xp.arange(after) % n_columns]
+    return wide
+
+
+def bundled(grid: np.ndarray) -> np.ndarray:
+    """Lay grids (slice, rows, columns) side by side for `change_of_row`; a few stay as they are.
 
     Returns
     -------
-    (slice, rows, columns) for a few and on a GPU, else (bundle, rows, columns, `BUNDLE`), the last one filled up
+    (bundle, rows, columns, `BUNDLE`), the last one filled up with zeros, or (slice, rows, columns) below `FEW` slices
     """
-    xp, (before, after) = array_module(grid), BORDER
-    n_slices, n_rows, n_columns = grid.shape
-    rows, columns = (xp.arange(-before, n + after) % n for n in (n_rows, n_columns))
-    if n_slices < FEW or xp is not np:
-        return xp.ascontiguousarray(grid[:, rows[:, None], columns])
-    bundles = _aligned((-(-n_slices // BUNDLE), rows.size, columns.size, BUNDLE), grid.dtype)
-    for index in range(bundles.shape[0] * BUNDLE):
-        wide = grid[index][rows[:, None], columns] if index < n_slices else 0
-        bundles[index // BUNDLE, ..., index % BUNDLE] = wide
+    n_slices, *shape = grid.shape
+    if n_slices < FEW:
+        return grid
+    bundles = _aligned((-(-n_slices // BUNDLE), *shape, BUNDLE), grid.dtype)
+    gridding_kernels.lay_side_by_side(grid, bundles)
     return bundles
 
 
@@ -47,9 +57,9 @@ def resample(grid: Array, matrix: np.ndarray, offset: np.ndarray, shape: tuple[i
 
     Parameters
     ----------
-    grid : complex array
-        From `fine_grids`: `OVERSAMPLING` times finer than `shape`, pixel 0 on sample 0, divided by the kernel's
-        transform in its spectrum. Positions and weights, most of the work, are shared by all slices.
+    grid : (slice, rows, columns), complex, C-contiguous
+        `OVERSAMPLING` times finer than `shape`, pixel 0 on sample 0, divided by the kernel's transform in its
+        spectrum, `with_border`.
     matrix : (2, 2) float64
     offset : (2,) float64
         In pixels of `shape`, as the product with the matrix is.
@@ -63,7 +73,7 @@ def resample(grid: Array, matrix: np.ndarray, offset: np.ndarray, shape: tuple[i
     if not isinstance(grid, np.ndarray):
         return resample_array(grid, matrix, offset, shape)
     values = np.empty(shape, grid.dtype)
-    gridding_kernels.resample(*_flat(grid), TABLE, matrix, offset, _reals(values))
+    gridding_kernels.resample(_reals(grid), TABLE, matrix, offset, _reals(values))
     return values
 
 
@@ -81,6 +91,7 @@ def change_of_row(
     Parameters
     ----------
     grid : complex array
+        As for `resample`, or `bundled`, which shares the weights.
     matrices, offsets : (map, 2, 2) and (map, 2), float64
         As for `resample`.
     still : (slice, rows, columns), complex, C-contiguous

@@ -262,24 +262,34 @@ def _room():
     )
 
 
+@numba.njit(nogil=True, cache=True)
+def lay_side_by_side(grid, bundles):
+    """Fill bundles (bundle, rows, columns, slice of the bundle) from a grid (slice, rows, columns), and with zeros."""
+    for index in range(bundles.shape[0]):
+        first = index * BUNDLE
+        n = min(BUNDLE, grid.shape[0] - first)
+        for row in range(grid.shape[1]):
+            for column in range(grid.shape[2]):
+                for place in range(n):
+                    bundles[index, row, column, place] = grid[first + place, row, column]
+                for place in range(n, BUNDLE):
+                    bundles[index, row, column, place] = 0
+
+
 @numba.njit(nogil=True, cache=True, error_model="numpy")
-def resample(grid, lanes, table, matrix, offset, values):
-    """Fill values (slice, rows, columns x 2) from a grid (bundle, rows, columns x lanes x 2)."""
+def resample(grid, table, matrix, offset, values):
+    """Fill values (slice, rows, columns x 2) from a grid (slice, rows, columns x 2)."""
     n_slices, n_rows, n_columns = values.shape[0], values.shape[1], values.shape[2] // 2
-    room, sums, apart = _room(), np.zeros(_BLOCK * LANES, grid.dtype), np.empty((BUNDLE, 2 * _BLOCK), grid.dtype)
+    room, apart = _room(), np.empty((1, 2 * _BLOCK), grid.dtype)
     # Strip by strip: the samples that one row shares with the next are then still in the nearest cache.
     for begin in range(0, n_columns, _BLOCK):
         n = min(_BLOCK, n_columns - begin)
         for row in range(n_rows):
-            _positions(grid, lanes, matrix, offset, (n_rows, n_columns), row, begin, n, room)
+            _positions(grid, 1, matrix, offset, (n_rows, n_columns), row, begin, n, room)
             for index in range(n_slices):
-                if lanes == 1:
-                    _one(grid, index, table, room, n, apart)
-                elif index % BUNDLE == 0:
-                    _bundle(grid, index // BUNDLE, table, room, n, sums, apart)
-                moved = apart[index % lanes]
+                _one(grid, index, table, room, n, apart)
                 for i in range(2 * n):
-                    values[index, row, 2 * begin + i] = moved[i]
+                    values[index, row, 2 * begin + i] = apart[0, i]
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")

@@ -11,7 +11,7 @@ from functools import cached_property
 import numpy as np
 
 from mrisim.fourier import Array, array_module, fft_module, in_place
-from mrisim.gridding import change_of_row, fine_grids, resample
+from mrisim.gridding import bundled, change_of_row, resample, with_border
 from mrisim.gridding_kernels import OVERSAMPLING
 from mrisim.kaiser_bessel import kernel_transform
 
@@ -61,9 +61,10 @@ class RigidObject:
         """
         matrices, offsets = self._sources(poses)
         still = np.ascontiguousarray(self._stack)
+        grid = bundled(self._oversampled)
         out = np.empty((len(still), len(poses), still.shape[2]), still.dtype)
         for row in range(still.shape[1]):
-            change_of_row(self._oversampled, matrices, offsets, still, row, waves, out)
+            change_of_row(grid, matrices, offsets, still, row, waves, out)
             yield out.reshape(*self.image.shape[:-2], *out.shape[1:])
 
     @property
@@ -98,18 +99,23 @@ class RigidObject:
     @cached_property
     def _oversampled(self) -> Array:
         """The images on a twice finer grid, divided by the kernel's transform beforehand, for `resample`."""
-        xp, shape = array_module(self.image), self.image.shape[-2:]
-        fine = tuple(OVERSAMPLING * n for n in shape)
-        spectrum, signed = self._spectrum.reshape(-1, *shape), [signed_frequency(n) for n in shape]
-        for axis, (k, n) in enumerate(zip(signed, fine, strict=True)):
-            factor = xp.asarray((OVERSAMPLING / kernel_transform(k / n)).astype(self.image.real.dtype))
-            spectrum = spectrum * (factor[:, None] if axis == 0 else factor)
-        padded = xp.zeros((len(spectrum), *fine), self.image.dtype)
-        halves = [(slice(None, (n + 1) // 2), slice(-(n // 2), None) if n > 1 else slice(0, 0)) for n in shape]
-        for rows in halves[0]:
-            for columns in halves[1]:
-                padded[:, rows, columns] = spectrum[:, rows, columns]
-        return fine_grids(fft_module(padded).ifft2(padded, **in_place(padded)))
+        grid = self._spectrum.reshape(self._stack.shape)
+        for axis in (-1, -2):
+            grid = _finer(grid, axis)
+        return with_border(grid)
+
+
+def _finer(spectrum: Array, axis: int) -> Array:
+    """Transform one axis to positions on a finer grid, divided by the kernel's transform."""
+    xp, n = array_module(spectrum), spectrum.shape[axis]
+    shape = list(spectrum.shape)
+    shape[axis] *= OVERSAMPLING
+    padded = xp.zeros(shape, spectrum.dtype)
+    factor = OVERSAMPLING / kernel_transform(signed_frequency(n) / shape[axis])
+    given, placed = xp.moveaxis(spectrum, axis, -1), xp.moveaxis(padded, axis, -1)
+    for part in (slice(None, (n + 1) // 2), slice(-(n // 2), None) if n > 1 else slice(0, 0)):
+        placed[..., part] = given[..., part] * xp.asarray(factor[part].astype(spectrum.real.dtype))
+    return fft_module(padded).ifft(padded, axis=axis, **in_place(padded))
 
 
 def signed_frequency(n: int) -> np.ndarray:
