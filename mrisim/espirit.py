@@ -2,7 +2,8 @@
 
 The maps of `sigpy.mri.app.EspiritCalib` with one set, computed without its detours: the kernels come from the Gram
 matrix of the calibration square; their products are summed on the few lags that they span and brought to the image by
-two thin Fourier matrices; and the power iteration of a pixel starts from the eigenvector of the pixel to its left.
+two thin Fourier matrices; and the power iteration of a pixel starts where the eigenvectors of the two pixels to its left
+point to.
 
 References
 ----------
@@ -17,8 +18,8 @@ import scipy.fft
 
 TOLERANCE = 1e-5
 """Change of a unit eigenvector in one iteration below which it stands."""
-_LANES = 64
-"""Rows that are iterated side by side."""
+_LANES = 32
+"""Rows that are iterated side by side, until the slowest of them stands."""
 
 
 def espirit_maps(
@@ -106,23 +107,31 @@ def _eigenvectors(real, imaginary, vector, max_iterations, tolerance, maps):
     n_columns, _, n = real.shape
     n_coils = vector.shape[1]
     x, y = vector[0], vector[1]
+    x_before, y_before = x.copy(), y.copy()
     u, v = np.empty_like(x), np.empty_like(y)
     power, change = np.empty(n, np.float32), np.empty(n, np.float32)
     for column in range(n_columns):
+        for coil in range(n_coils):
+            for i in range(n):
+                a, b = x[coil, i], y[coil, i]
+                if column > 1:  # the first pixel has come a long way from an arbitrary start
+                    x[coil, i] += a - x_before[coil, i]
+                    y[coil, i] += b - y_before[coil, i]
+                x_before[coil, i], y_before[coil, i] = a, b
         for _ in range(max_iterations):
             u[:] = 0
             v[:] = 0
             pair = 0
             for coil in range(n_coils):
                 for other in range(coil + 1):
-                    a, b = real[column, pair], imaginary[column, pair]
+                    p, q = real[column, pair], imaginary[column, pair]
                     for i in range(n):
-                        u[coil, i] += a[i] * x[other, i] - b[i] * y[other, i]
-                        v[coil, i] += a[i] * y[other, i] + b[i] * x[other, i]
+                        u[coil, i] += p[i] * x[other, i] - q[i] * y[other, i]
+                        v[coil, i] += p[i] * y[other, i] + q[i] * x[other, i]
                     if other < coil:
                         for i in range(n):
-                            u[other, i] += a[i] * x[coil, i] + b[i] * y[coil, i]
-                            v[other, i] += a[i] * y[coil, i] - b[i] * x[coil, i]
+                            u[other, i] += p[i] * x[coil, i] + q[i] * y[coil, i]
+                            v[other, i] += p[i] * y[coil, i] - q[i] * x[coil, i]
                     pair += 1
             power[:] = 0
             change[:] = 0

@@ -19,7 +19,8 @@ from inputs import nrmse, scan_of
 from mrisim.artifacts import KINDS
 from mrisim.artifacts.motion import MotionLatents
 from mrisim.corrupt import apply, corrupt, draw
-from mrisim.gridding import BETA, OVERSAMPLING, WIDTH, kernel_transform
+from mrisim.gridding_kernels import OVERSAMPLING, WIDTH
+from mrisim.kaiser_bessel import BETA, kernel_transform
 from mrisim.reconstruct import reconstruct
 
 POSE = (1.2, -0.8, 2.0)
