@@ -73,6 +73,8 @@ SPIKES, UNDERSAMPLING, BIAS = "artifacts/spikes.py", "artifacts/undersampling.py
 
 MUTANTS: dict[str, tuple[Mutant, ...]] = {
     "noise": (
+        Mutant(NOISE, "add_correlated_noise(coils, factor, latents.key, everywhere)", "add_correlated_noise(coils, factor.conj(), latents.key, everywhere)", "conjugate covariance in images"),
+        Mutant(NOISE, "add_correlated_noise(coils, factor, latents.key, everywhere)", "add_correlated_noise(coils, factor / np.sqrt(2), latents.key, everywhere)", "half the power in images"),
         Mutant(NOISE, "np.linalg.cholesky(covariance)", "np.linalg.cholesky(covariance).conj()", "conjugate covariance"),
         Mutant(NOISE, "* (2 * n_coils / np", "* (n_coils / np", "s per complex sample, not per component"),
         Mutant(NOISE, "latents.signal_rms / self.snr", "latents.signal_rms / self.snr**0.5", "SNR of powers"),

@@ -26,7 +26,7 @@ from pydantic import Field
 from mrisim.artifacts.base import ArtifactSpec, Check, Stage
 from mrisim.counter_noise import add_correlated_noise
 from mrisim.errors import ConfigError
-from mrisim.fourier import centred_fft, centred_ifft, to_device
+from mrisim.fourier import Array, centred_fft, centred_ifft, to_device
 from mrisim.quality import rss
 from mrisim.reference import reference_of
 from mrisim.scan import Acquisition, Scan
@@ -81,13 +81,27 @@ class Noise(ArtifactSpec):
 
     def apply(self, scan: Scan, latents: NoiseLatents) -> Scan:
         """Add L w to the acquired samples; the others stay as they are. A known covariance grows by L L^H."""
-        factor = latents.unit_factor * (latents.signal_rms / self.snr)
-        kspace = scan.kspace.copy()
+        factor, kspace = self._factor(latents), scan.kspace.copy()
         for coils in kspace:
             add_correlated_noise(coils, factor, latents.key, scan.sampled)
         known = scan.noise_covariance
         covariance = None if known is None else known + factor @ factor.conj().T
         return replace(scan, kspace=kspace, noise_covariance=covariance)
+
+    def add_to_images(self, images: Array, latents: NoiseLatents) -> Array:
+        """Return coil images (..., coil, readout, phase_encode) with the noise of fully sampled k-space; no transform.
+
+        The transform is unitary and mixes no coils: L w at every pixel has the law of the transform of L w at every
+        sample. It is another draw than `apply` makes of the same latents. For those who hold the images.
+        """
+        noisy = images.copy()
+        everywhere, factor = np.ones(images.shape[-2:], bool), self._factor(latents)
+        for coils in noisy.reshape(-1, *images.shape[-3:]):
+            add_correlated_noise(coils, factor, latents.key, everywhere)
+        return noisy
+
+    def _factor(self, latents: NoiseLatents) -> np.ndarray:
+        return latents.unit_factor * (latents.signal_rms / self.snr)
 
     def _unit_covariance(self, scan: Scan) -> tuple[np.ndarray, str]:
         n_coils, air = scan.n_coils, reference_of(scan).air_covariance

@@ -45,6 +45,27 @@ def random_covariance(n_coils):
     return factor @ factor.conj().T + np.eye(n_coils)
 
 
+def test_noise_added_to_images_has_the_law_of_noise_in_their_kspace():
+    n_coils = 3
+    scan = rectangle_scan(n_coils, matrix=(128, 101), noise_covariance=random_covariance(n_coils))
+    spec = Noise(snr=20.0)
+    latents = spec.draw(scan, rng=stream(3, "noise"))
+    clean = images(scan.kspace).astype(np.complex64)
+    before = clean.copy()
+    in_images = spec.add_to_images(clean, latents) - clean
+    np.testing.assert_array_equal(clean, before)
+    factor = latents.unit_factor * (2.0 / 20)  # A = 2
+    covariance = factor @ factor.conj().T
+    for noise in (in_images, images(spec.apply(scan, latents).kspace - scan.kspace)):
+        flat = noise.transpose(1, 0, 2, 3).reshape(n_coils, -1)
+        spread = np.sqrt(np.outer(np.diag(covariance), np.diag(covariance)).real / flat.shape[1])
+        assert (abs(flat @ flat.conj().T / flat.shape[1] - covariance) < 5 * spread).all()
+        assert (abs(flat @ flat.T / flat.shape[1]) < 5 * sqrt(2) * spread).all()  # circular
+        for axis in (2, 3):  # white: neighbours know nothing of each other
+            neighbours = np.mean(noise * np.roll(noise, 1, axis).conj(), axis=(0, 2, 3))
+            assert (abs(neighbours) < 5 * np.diag(spread)).all()
+
+
 @pytest.mark.parametrize("n_coils", [1, 3, 8])
 def test_snr_is_signal_rms_over_the_deviation_of_one_component(n_coils):
     noise = added_noise(rectangle_scan(n_coils, matrix=(128, 101)), snr=20.0)
