@@ -75,55 +75,91 @@ def analyse_drift(
     ConfigError
         If `out` holds something else, or a network has no more batch norms than are to be swapped.
     """
-    watch = watch or Watch()
+    analysis = _begin(runs, request, out, data=data, overwrite=overwrite)
+    parts = _make_cells(analysis, n_threads=n_threads, watch=watch or Watch())
+    return _finish(analysis, parts)
+
+
+def make_share(
+    runs: Sequence[Path], request: DriftRequest, out: Path, *, data: DataLocation | None = None, n_threads: int = 1,
+    watch: Watch | None = None, shard: int, n_shards: int,
+) -> None:  # fmt: skip
+    """Make every n-th cell of an analysis, where processes share the work; `analyse_drift` then finds them.
+
+    Raises
+    ------
+    DataError, ConfigError
+        As `analyse_drift`.
+    """
+    analysis = _begin(runs, request, out, data=data, overwrite=True)
+    _make_cells(analysis, n_threads=n_threads, watch=watch or Watch(), shard=shard, n_shards=n_shards)
+
+
+@dataclass(frozen=True, eq=False)
+class _Analysis:
+    """An analysis under way."""
+
+    models: list[TrainedModel]
+    request: DriftRequest
+    table: SliceTable
+    folder: Path
+    record: dict[str, Any]
+
+
+def _begin(
+    runs: Sequence[Path], request: DriftRequest, out: Path | None, *, data: DataLocation | None, overwrite: bool
+) -> _Analysis:
     models = load_models(runs)
     table = table_of_runs(models, data).of_split(request.split)
     _check_swaps(models, request)
     record = request.record() | record_of_runs(models) | {"data": table.identity}
-    folder = open_output(out, Path("drift"), record, overwrite)
-    n_threads_before = torch.get_num_threads()
-    torch.set_num_threads(n_threads)
-    try:
-        parts = _make_cells(models, request, table, folder / CELLS, n_threads=n_threads, watch=watch)
-    finally:
-        torch.set_num_threads(n_threads_before)
-    return _finish(folder, record, parts, _notes(models, request, len(table.labels)))
+    return _Analysis(models, request, table, open_output(out, Path("drift"), record, overwrite), record)
 
 
 def _make_cells(
-    models: list[TrainedModel], request: DriftRequest, table: SliceTable, folder: Path, *, n_threads: int, watch: Watch
+    analysis: _Analysis, *, n_threads: int, watch: Watch, shard: int = 0, n_shards: int = 1
 ) -> list[dict[str, Any]]:
-    """Return the content of every cell, run by run; those that lie in the folder are read."""
-    store = image_store(models[0].crop, n_threads=n_threads)
+    """Return the content of every cell of a share, run by run; those that lie in the folder are read."""
+    request, table = analysis.request, analysis.table
+    store = image_store(analysis.models[0].crop, n_threads=n_threads)
     rows = drawn_slices(len(table.labels), request.n_slices)
     references: dict[tuple[str, str], Reference] = {}
     found: dict[tuple[int, int], dict[str, Any]] = {}
-    for number, (shift, gain) in enumerate(request.cells):
-        label = shift.label if gain == 1 else f"gain{gain:g}-{shift.reconstruction}"
-        watch.say(f"{number + 1}/{len(request.cells)} {label}")
-        for place, model in enumerate(models):
-            path = folder / f"{place:03d}-{number:03d}-{label}.json"
-            found_before = _read_cell(path) if path.exists() else {}
-            if found_before.get("simulator") == simulator_hash():
+    n_threads_before = torch.get_num_threads()
+    torch.set_num_threads(n_threads)
+    try:
+        for number, (shift, gain) in list(enumerate(request.cells))[shard::n_shards]:
+            label = shift.label if gain == 1 else f"gain{gain:g}-{shift.reconstruction}"
+            watch.say(f"{number + 1}/{len(request.cells)} {label}")
+            for place, model in enumerate(analysis.models):
+                path = analysis.folder / CELLS / f"{place:03d}-{number:03d}-{label}.json"
+                found_before = _read_cell(path) if path.exists() else {}
+                if found_before.get("simulator") != simulator_hash():
+                    material = SplitMaterial(table, split_images(table, shift, store, watch.images), rows, gain)
+                    key = (model.name, shift.reconstruction)
+                    if key not in references:
+                        clean_shift = Shift(CLEAN, 0, shift.reconstruction, request.seed)
+                        clean = SplitMaterial(table, split_images(table, clean_shift, store, watch.images), rows)
+                        references[key] = Reference.of(model, clean)
+                    content = _content(
+                        DriftCell.of(model, request.split, shift, gain), model, material, references[key], request
+                    )
+                    write_text(path, json.dumps(content) + "\n")
+                    found_before = _read_cell(path)
                 found[place, number] = found_before
-            else:
-                material = SplitMaterial(table, split_images(table, shift, store, watch.images), rows, gain)
-                key = (model.name, shift.reconstruction)
-                if key not in references:
-                    clean_shift = Shift(CLEAN, 0, shift.reconstruction, request.seed)
-                    clean = SplitMaterial(table, split_images(table, clean_shift, store, watch.images), rows)
-                    references[key] = Reference.of(model, clean)
-                cell = DriftCell.of(model, request.split, shift, gain)
-                content = {
-                    "simulator": simulator_hash(),
-                    "drift": drift_rows(cell, model, material, references[key]),
-                    "swap": swap_rows(cell, model, material, references[key], request.n_swapped)
-                    if request.swap
-                    else [],
-                }
-                write_text(path, json.dumps(content) + "\n")
-                found[place, number] = _read_cell(path)
+    finally:
+        torch.set_num_threads(n_threads_before)
     return [found[key] for key in sorted(found)]
+
+
+def _content(
+    cell: DriftCell, model: TrainedModel, material: SplitMaterial, reference: Reference, request: DriftRequest
+) -> dict[str, Any]:
+    return {
+        "simulator": simulator_hash(),
+        "drift": drift_rows(cell, model, material, reference),
+        "swap": swap_rows(cell, model, material, reference, request.n_swapped) if request.swap else [],
+    }
 
 
 def _read_cell(path: Path) -> dict[str, Any]:
@@ -133,14 +169,16 @@ def _read_cell(path: Path) -> dict[str, Any]:
         raise DataError(f"{path.name} is damaged; expected a cell of this analysis: remove it") from None
 
 
-def _finish(folder: Path, record: dict[str, Any], parts: list[dict[str, Any]], notes: tuple[str, ...]) -> DriftResult:
+def _finish(analysis: _Analysis, parts: list[dict[str, Any]]) -> DriftResult:
+    folder = analysis.folder
+    notes = _notes(analysis.models, analysis.request, len(analysis.table.labels))
     drift = [row for part in parts for row in part["drift"]]
     swap = [row for part in parts for row in part["swap"]]
     write_rows(folder / DRIFT, DRIFT_COLUMNS, drift)
     if swap:
         write_rows(folder / SWAP, SWAP_COLUMNS, swap)
     summary = {
-        "request": record,
+        "request": analysis.record,
         "notes": list(notes),
         "columns": {"drift": DRIFT_COLUMNS, "swap": SWAP_COLUMNS},
         "drift": by_layer(drift),
@@ -164,12 +202,13 @@ def estimate(
     table = table_of_runs(models, data).of_split(request.split)
     _check_swaps(models, request)
     n_slices, shape = len(table.labels), models[0].description.image_shape
-    n_drawn, n_cells = min(request.n_slices, n_slices), len(request.cells)
+    n_cells = len(request.cells)
     n_threads_before = torch.get_num_threads()
     torch.set_num_threads(n_threads)
     try:
         seconds = sum(
-            n_cells * _slices_of_a_cell(model, request, n_drawn, n_slices) * _seconds(model) for model in models
+            n_cells * slices_of_a_cell(len(batch_norms(model.network)), request, n_slices) * _seconds(model)
+            for model in models
         )
     finally:
         torch.set_num_threads(n_threads_before)
@@ -184,9 +223,9 @@ def estimate(
     })  # fmt: skip
 
 
-def _slices_of_a_cell(model: TrainedModel, request: DriftRequest, n_drawn: int, n_slices: int) -> int:
-    """Return how many slices pass the network for one cell."""
-    n_layers = len(batch_norms(model.network))
+def slices_of_a_cell(n_layers: int, request: DriftRequest, n_slices: int) -> int:
+    """Return how many slices pass a network with so many batch norms for one cell."""
+    n_drawn = min(request.n_slices, n_slices)
     if not (request.swap and n_layers):
         return n_drawn
     n_swaps = len(swaps(n_layers, request.n_swapped))

@@ -10,6 +10,8 @@ from diagnose.report.tables import Cell, Table
 from diagnose.report.wording import number
 
 Section = dict[str, Any]
+OPTIONS = {"root": "--data DIR", "labels": "--labels CSV", "split": "--split CSV"}
+"""What the command is told of data that are not the embedded cohort, by their name in location.json."""
 
 
 def reproduce_section(record: StudyRecord) -> Section:
@@ -34,8 +36,11 @@ def reproduce_section(record: StudyRecord) -> Section:
 def commands(record: StudyRecord) -> str:
     """Return what makes study and report again, from a copy of study.yaml."""
     name = record.spec.label
-    data = "" if record.is_embedded else " --data DIR --labels CSV"
-    return f"diagnose study study.yaml{data} --out {name}\ndiagnose report {name}"
+    data = "".join(f" {option}" for place, option in OPTIONS.items() if place in record.places)
+    # Kernels of another device add in another order: the weights would be others.
+    devices = {run.environment.get("execution", {}).get("device", "cpu") for run in record.runs}
+    device = "".join(f" --device {device}" for device in sorted(devices - {"cpu"}))
+    return f"diagnose study study.yaml{data}{device} --out {name}\ndiagnose report {name}"
 
 
 def _environment(runs: Sequence[RunRecord]) -> list[tuple[str, str]]:

@@ -84,6 +84,15 @@ class StudyRecord:
         return bool(places) and all(place == {"root": EMBEDDED} for place in places)
 
     @property
+    def places(self) -> tuple[str, ...]:
+        """What the user named as data: root, labels, split; nothing for the embedded cohort."""
+        known = [place for place in (_json(run.folder / LOCATION) for run in self.runs) if place]
+        if self.is_embedded:
+            return ()
+        # Where a path would name the user, nothing is kept: a data set and its labels are the usual case.
+        return tuple(known[0]) if known else ("root", "labels")
+
+    @property
     def hashes(self) -> dict[str, str]:
         """SHA-256 of the files that the report was made from, by name."""
         names = (STUDY, f"{EVALUATION}/{PREDICTIONS}", ANALYSIS, DRIFT, f"drift/{DRIFT}")

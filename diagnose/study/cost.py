@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from diagnose.adapt import batch_norms
 from diagnose.cost_estimate import Cost, as_time, image_bytes, seconds_per_image, slice_counts, training_seconds
 from diagnose.dataset import SliceTable
+from diagnose.drift.analyse import slices_of_a_cell
 from diagnose.evaluation.request import EvaluationRequest
 from diagnose.slice_images import Shift, make_images
 from diagnose.study.runs import StudyRun, study_runs, tuning_runs
@@ -59,6 +61,7 @@ def study_cost(spec: StudySpec, table: SliceTable, n_workers: int, device: str =
         "tuning": _waves([_run_seconds(run, measured) for run in grid], n_workers),
         "images": per_slice * n_shifted / n_workers,
         "predictions": _prediction_seconds(runs, request, n_shifted, measured) / n_workers,
+        "drift": _drift_seconds(spec, table, measured) / n_workers,
     }
     n_weights = sum(p.numel() for p in architecture_of(TrainSpec(**spec.train), table).build().parameters())
     n_bytes = {
@@ -89,7 +92,7 @@ def _record(
         "training": f"at most {as_time(seconds['training'] + seconds['tuning'])} with {n_workers} workers of "
         f"{spec.n_threads} threads (early stopping makes it shorter)",
         "evaluation": f"about {as_time(seconds['images'])} for corrupted images not in the cache yet, "
-        f"{as_time(seconds['predictions'])} for predictions",
+        f"{as_time(seconds['predictions'])} for predictions, {as_time(seconds['drift'])} for drift",
         "total": f"at most {as_time(sum(seconds.values()))}",
         "seconds": round(sum(seconds.values())),
         "disk": f"{n_bytes['study'] / 1e6:.0f} MB in the study, {n_bytes['cache'] / 1e6:.0f} MB in the cache",
@@ -150,6 +153,20 @@ def _prediction_seconds(
     """Return the seconds of all predictions, of so many slices under each shift."""
     n_predictions = len(request.shifts) * n_slices
     return sum(measured[run.spec.norm][1] * _n_adaptations(run, request) * n_predictions for run in runs)
+
+
+def _drift_seconds(spec: StudySpec, table: SliceTable, measured: dict[str, tuple[float, float]]) -> float:
+    """Return the seconds of the drift of one run of each norm of the comparison; its images are those predicted."""
+    plan, inference = spec.drift, spec.inference
+    if plan is None:
+        return 0.0
+    request = plan.request(spec.evaluation, inference.reconstruction)
+    n_slices, seconds = len(table.of_split("test").labels), 0.0
+    for norm in (inference.reference, *inference.compared):
+        network = architecture_of(TrainSpec(**spec.train, norm=norm), table).build()
+        n_passes = slices_of_a_cell(len(batch_norms(network)), request, n_slices)
+        seconds += len(request.cells) * n_passes * measured[norm][1]
+    return seconds
 
 
 def _n_rows(runs: list[StudyRun], request: EvaluationRequest, n_labels: int) -> int:

@@ -15,6 +15,7 @@ DEMO: dict[str, Any] = {
     # Half the usual epochs: on two cores, cohort, runs, evaluation and report then take less than a quarter of an hour.
     "train": {"epochs": 15},
     "evaluation": {"kinds": ["all"], "levels": [0, 1, 2, 3, 4, 5], "adaptations": ["frozen", "prediction-time"]},
+    "drift": {"n_swapped": []},
 }
 
 

@@ -1,4 +1,4 @@
-"""Run a study: train every run in a local queue, evaluate all of them on the same pixels, analyse, report.
+"""Run a study: train every run in a local queue, evaluate all on the same pixels, measure drift, analyse, report.
 
 It can be killed at any moment: the same command goes on, and ends with the same tables. A run that fails is listed in
 failures.jsonl and the rest go on; it is tried again when the study is taken up again.
@@ -17,8 +17,8 @@ from diagnose.evaluate import PARTS, OpenEvaluation, is_evaluated
 from diagnose.run_folder import DONE, DataLocation
 from diagnose.slice_images import Shift, image_store, split_images
 from diagnose.study.queue import Ended, QueueWatch, run_queue
-from diagnose.study.runs import StudyRun, fixed_formats, study_runs, tuning_runs
-from diagnose.study.spec import EVALUATION, RUNS, StudySpec
+from diagnose.study.runs import StudyRun, explained_runs, fixed_formats, study_runs, tuning_runs
+from diagnose.study.spec import DRIFT, EVALUATION, RUNS, StudySpec
 from diagnose.study.state import FAILURES, failures, locked, note_failure, note_running, open_study
 from diagnose.study.timing import PhaseTimes
 from diagnose.study.tuning import choose
@@ -92,6 +92,7 @@ def run_study(
         analysis, report = None, None
         if finished:
             work.evaluate(finished)
+            work.explain(finished)
             analysis, report = work.report()
         return StudyResult(folder, len(runs), len(finished), failures(folder), analysis, report, work.times)
 
@@ -180,14 +181,6 @@ class _Work:
                 n_threads=self.spec.n_threads,
                 device=self.device,
             )
-            values = {
-                "runs": [str(run) for run in runs], "out": str(out), "n_shards": self.n_workers,
-                "request": self.spec.evaluation.model_dump(mode="json"),
-            }  # fmt: skip
-            tasks = [
-                self._task(f"evaluation-{shard}", "evaluate", {**values, "shard": shard})
-                for shard in range(self.n_workers)
-            ]
             n_said = [0]
 
             def on_wait() -> None:
@@ -196,11 +189,39 @@ class _Work:
                     n_said[0] = n_done
                     self.say(f"evaluation: {n_done}/{len(evaluation.parts)} shifts")
 
-            for ended in self._run(tasks, on_wait=on_wait):
-                if ended.exit_code:
-                    self._fail(ended.task.name, EVALUATION, ended.exit_code, ended.reason)
-                    raise DataError(f"the evaluation failed: {ended.reason}; the same command tries it again")
+            self._in_shares("evaluate", runs, out, {"request": self.spec.evaluation.model_dump(mode="json")}, on_wait)
             evaluation.finish()
+
+    def explain(self, finished: list[StudyRun]) -> None:
+        """Measure the drift in one run of each norm of the comparison; what was measured is kept."""
+        plan, runs = self.spec.drift, [run.folder(self.folder) for run in explained_runs(self.spec, finished)]
+        if plan is None or not runs:
+            return
+        from diagnose.drift.analyse import analyse_drift
+
+        evaluation, reconstruction = self.spec.evaluation, self.spec.inference.reconstruction
+        out, request = self.folder / DRIFT, plan.request(evaluation, reconstruction)
+        values = {
+            "drift": plan.model_dump(mode="json"), "evaluation": evaluation.model_dump(mode="json"),
+            "reconstruction": reconstruction,
+        }  # fmt: skip
+        self.say(f"drift: {', '.join(run.name for run in runs)}")
+        with self.times.phase("drift"):
+            self._in_shares("drift", runs, out, values)
+            analyse_drift(runs, request, out, data=self.location, overwrite=True, n_threads=self.spec.n_threads)
+
+    def _in_shares(
+        self, action: str, runs: list[Path], out: Path, values: dict[str, Any],
+        on_wait: Callable[[], None] = lambda: None,
+    ) -> None:  # fmt: skip
+        """Let every worker do a share of one piece of work."""
+        values = {"runs": [str(run) for run in runs], "out": str(out), "n_shards": self.n_workers, **values}
+        shares = range(self.n_workers)
+        tasks = [self._task(f"{out.name}-{shard}", action, {**values, "shard": shard}) for shard in shares]
+        for ended in self._run(tasks, on_wait=on_wait):
+            if ended.exit_code:
+                self._fail(ended.task.name, out.name, ended.exit_code, ended.reason)
+                raise DataError(f"the {out.name} failed: {ended.reason}; the same command tries it again")
 
     def _task(self, name: str, action: str, values: dict[str, Any]) -> Task:
         return Task(name, action, self.location, self.spec.n_threads, values, self.device)

@@ -1,4 +1,4 @@
-"""The parts of a study's request: the tuning grid, the shifts of the test split, the confirmatory comparison."""
+"""The parts of a study's request: tuning grid, shifts of the test split, drift, confirmatory comparison."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from diagnose.statistics.metrics import LEARNT_AUROC
 from mrisim.errors import ConfigError
 
 if TYPE_CHECKING:
+    from diagnose.drift.request import DriftRequest
     from diagnose.evaluation.request import EvaluationRequest
 
 Level = Annotated[int, Field(ge=0, le=5)]
@@ -94,6 +95,27 @@ class EvaluationPlan(StudyPart):
         """Splits under shifts that are predicted: clean validation, and the shifts of test and validation."""
         request = self.request()
         return 1 + len(request.shifts) + (len(request.shifts_of_validation) if self.validation_shifts else 0)
+
+
+class DriftPlan(StudyPart):
+    """Why a shift hurts, for the report: one run of each norm of the comparison (`diagnose.drift`)."""
+
+    levels: tuple[Annotated[int, Field(ge=1, le=5)], ...] = Field(min_length=1)
+    n_slices: int = Field(default=256, ge=2)
+    """Of the test split, of which statistics are taken."""
+    swap: bool = True
+    """Replace batch norm's statistics by those of the shifted images."""
+    n_swapped: tuple[Annotated[int, Field(ge=1)], ...] = (2, 8)
+    """Also in the first and the last so many layers alone."""
+
+    def request(self, evaluation: EvaluationPlan, reconstruction: str) -> DriftRequest:
+        """Return the plan as `diagnose.drift.analyse.analyse_drift` takes it; images are those of the evaluation."""
+        from diagnose.drift.request import DriftRequest
+
+        return DriftRequest(
+            evaluation.kinds, self.levels, (reconstruction,), seed=evaluation.seed, n_slices=self.n_slices,
+            swap=self.swap, n_swapped=self.n_swapped,
+        )  # fmt: skip
 
 
 class InferencePlan(StudyPart):

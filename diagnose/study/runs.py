@@ -83,6 +83,16 @@ def tuning_runs(spec: StudySpec, formats: Mapping[str, Mapping[str, str]] | None
     return runs
 
 
+def explained_runs(spec: StudySpec, finished: list[StudyRun]) -> list[StudyRun]:
+    """Return a run of each norm of the comparison, in the primary scaling and training shift: its first seed."""
+    plan = spec.inference
+    found: dict[str, StudyRun] = {}
+    for run in finished:
+        if (run.spec.scaling, run.spec.train_shift) == (plan.scaling, plan.train_shift):
+            found.setdefault(run.spec.norm, run)
+    return [found[norm] for norm in (plan.reference, *plan.compared) if norm in found]
+
+
 def fixed_formats(
     spec: StudySpec, table: SliceTable, image_shape: tuple[int, int], study: Path, device: str = CPU
 ) -> dict[str, dict[str, str]]:

@@ -14,11 +14,12 @@ from typing import Any
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from diagnose.input_scaling import ScalingName
-from diagnose.study.plans import EvaluationPlan, InferencePlan, Seed, StudyPart, TuningPlan, distinct
+from diagnose.study.plans import DriftPlan, EvaluationPlan, InferencePlan, Seed, StudyPart, TuningPlan, distinct
 from diagnose.training.spec import TrainSpec
 from mrisim.errors import ConfigError, DataError
 
-STUDY, IDENTITY, RUNS, TUNING_RUNS, EVALUATION = "study.yaml", "identity.txt", "runs", "tuning", "evaluation"
+STUDY, IDENTITY = "study.yaml", "identity.txt"
+RUNS, TUNING_RUNS, EVALUATION, DRIFT = "runs", "tuning", "evaluation", "drift"
 
 FACTORS = ("norm", "scaling", "train_shift", "seed")
 """Fields of `TrainSpec` that a study varies; all others are equal for all its runs, but for what tuning chooses."""
@@ -40,6 +41,8 @@ class StudySpec(StudyPart):
     """Fields of `TrainSpec`, equal for all runs."""
     tuning: TuningPlan | None = None
     evaluation: EvaluationPlan = Field(default_factory=EvaluationPlan)
+    drift: DriftPlan | None = None
+    """Resolved: at the highest level of the evaluation where nothing else is asked; null leaves it out."""
     inference: InferencePlan
     n_threads: int = Field(default=1, ge=1)
     """Of each worker. Part of the request: sums, and so the weights, depend on it."""
@@ -71,6 +74,9 @@ class StudySpec(StudyPart):
             "levels": [level for level in evaluation.levels if level > 0],
             **given,
         }
+        drift, highest = values.get("drift", {}), max(evaluation.levels, default=0)
+        if isinstance(drift, dict):
+            values["drift"] = {"levels": [highest], **drift} if drift or highest else None
         return values
 
     @field_validator("norms", "apart", "scalings", "seeds", "train_shifts")

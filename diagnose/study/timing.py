@@ -11,7 +11,7 @@ from pathlib import Path
 from mrisim.files import write_text
 
 TIMING = "timing.json"
-PHASES = ("cohort", "tuning", "training", "evaluation", "analysis", "report")
+PHASES = ("cohort", "tuning", "training", "evaluation", "drift", "analysis", "report")
 
 
 class PhaseTimes:

@@ -1,4 +1,4 @@
-"""One piece of a study's work in a process of its own: a training run, or a share of the evaluation.
+"""One piece of a study's work in a process of its own: a training run, or a share of the evaluation or of the drift.
 
 The request is one JSON object on standard input. The process ends at SIGTERM, its state saved, and by itself when the
 study that started it is gone: a killed study leaves nobody behind who writes into its folder.
@@ -27,11 +27,11 @@ class Task:
 
     name: str
     action: str
-    """``train`` or ``evaluate``."""
+    """``train``, ``evaluate`` or ``drift``."""
     location: DataLocation
     n_threads: int
     values: dict[str, Any]
-    """train: folder, spec; evaluate: runs, request, out, shard, n_shards."""
+    """train: folder, spec; the others: runs, out, shard, n_shards, and what is asked."""
     device: str = CPU
 
     def text(self) -> str:
@@ -72,6 +72,18 @@ def _evaluate(task: Task, watch: Watch) -> None:
     evaluation.make_parts(watch, shard=values["shard"], n_shards=values["n_shards"])
 
 
+def _drift(task: Task, watch: Watch) -> None:
+    from diagnose.drift.analyse import make_share
+    from diagnose.study.plans import DriftPlan, EvaluationPlan
+
+    values = task.values
+    request = DriftPlan(**values["drift"]).request(EvaluationPlan(**values["evaluation"]), values["reconstruction"])
+    make_share(
+        [Path(run) for run in values["runs"]], request, Path(values["out"]), data=task.location,
+        n_threads=task.n_threads, watch=watch, shard=values["shard"], n_shards=values["n_shards"],
+    )  # fmt: skip
+
+
 def _watch(study_process: int, action: str, say: Callable[[str], None]) -> Watch:
     """Return a watch that stops at SIGTERM and when the study is gone."""
     asked: list[int] = []
@@ -80,7 +92,7 @@ def _watch(study_process: int, action: str, say: Callable[[str], None]) -> Watch
 
     def note(number: int, _frame: Any) -> None:
         asked.append(number)
-        if action == "evaluate":  # a shift is whole or not there: nothing to save
+        if action != "train":  # a shift is whole or not there: nothing to save
             raise Interrupted("stopped; the shifts that are done are kept")
 
     for number in (signal.SIGTERM, signal.SIGUSR1):
@@ -96,7 +108,7 @@ def _watch(study_process: int, action: str, say: Callable[[str], None]) -> Watch
     return Watch(say, images, stop)
 
 
-ACTIONS: dict[str, Callable[[Task, Watch], None]] = {"train": _train, "evaluate": _evaluate}
+ACTIONS: dict[str, Callable[[Task, Watch], None]] = {"train": _train, "evaluate": _evaluate, "drift": _drift}
 
 
 def main() -> None:

@@ -45,7 +45,7 @@ def test_the_demo_goes_from_data_to_report_in_one_command(demo, folder: Path):
     assert "one seed: no statement about norms" in demo.stdout
     assert f"report studies/{folder.name}/report/report.html" in demo.stdout
     times = json.loads((folder / "timing.json").read_text())
-    assert set(times) == {"cohort", "training", "evaluation", "analysis", "report", "total"}
+    assert set(times) == {"cohort", "training", "evaluation", "drift", "analysis", "report", "total"}
     lines = demo.stderr.splitlines()
     first = next(place for place, line in enumerate(lines) if line.startswith("1/2 "))
     assert any(line.startswith("total: at most") for line in lines[:first]), "what it costs is said first"

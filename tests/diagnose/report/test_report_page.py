@@ -4,11 +4,13 @@ import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from diagnose.report import write_report
 from diagnose.report.page import TITLES
+from diagnose.report.sections_reproduce import commands
 from diagnose.report.wording import signed
 
 VOID = {"meta", "link", "img", "input", "br", "line", "path", "use", "rect"}
@@ -147,7 +149,21 @@ def test_the_page_ends_with_hashes_of_what_it_was_made_from(html: str, study: Pa
         assert sha256_of_file(study / name) in html
     for run in (study / "runs").iterdir():
         assert json.loads((run / "model.json").read_text())["weights_sha256"] in html
-    assert "diagnose study study.yaml --data DIR --labels CSV --out tiny__" in html
+    assert "diagnose study study.yaml --data DIR --out tiny__" in html
+
+
+def test_the_command_names_what_the_study_was_given():
+    def command(places: tuple[str, ...], *devices: str) -> str:
+        runs = [SimpleNamespace(environment={"execution": {"device": device}}) for device in devices]
+        runs.append(SimpleNamespace(environment={"execution": {}}))
+        record = SimpleNamespace(spec=SimpleNamespace(label="tiny__1"), places=places, runs=runs)
+        return commands(record).splitlines()[0]
+
+    assert command(()) == "diagnose study study.yaml --out tiny__1"
+    assert command(("root", "labels", "split"), "cpu") == (
+        "diagnose study study.yaml --data DIR --labels CSV --split CSV --out tiny__1"
+    )
+    assert command(("root",), "cuda:1") == "diagnose study study.yaml --data DIR --device cuda:1 --out tiny__1"
 
 
 def test_blue_is_better_and_orange_worse(html: str):

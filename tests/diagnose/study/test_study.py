@@ -21,7 +21,10 @@ from diagnose.study.state import is_worked_on, study_state
 from diagnose.testing import SMALL
 from mrisim.errors import ConfigError
 
-FINAL = ("evaluation/predictions.csv.gz", "evaluation/results.csv", "evaluation/request.json", "analysis.json")
+FINAL = (
+    "evaluation/predictions.csv.gz", "evaluation/results.csv", "evaluation/request.json", "analysis.json",
+    "drift/drift.csv", "drift/swap.csv", "drift/drift.json",
+)  # fmt: skip
 RUNS = ("bn__z-score__seed0", "gn__z-score__seed0")
 
 
@@ -90,6 +93,12 @@ def test_a_study_leaves_what_it_promises(finished: tuple[StudyResult, float], co
         for shift in shifts
     }
     assert result.analysis is not None and result.report is not None and result.report.is_file()
+    drift = json.loads((folder / "drift" / "drift.json").read_text())
+    assert {(row["run"], row["kind"], row["level"]) for row in drift["swap"]} == {
+        (RUNS[0], *shift) for shift in (("clean", 0), ("noise", 5), ("gain", 0))
+    }
+    assert {row["run"] for row in drift["drift"]} == set(RUNS)
+    assert "Not computed" not in result.report.read_text()
     times = json.loads((folder / "timing.json").read_text())
     assert times["training"] > 0 and times["total"] == pytest.approx(sum(times.values()) - times["total"], abs=0.1)
     for path in (*folder.glob("*.*"), *folder.glob("logs/*"), *folder.glob("evaluation/*.json")):
@@ -212,7 +221,7 @@ def test_a_point_of_the_grid_that_diverges_cannot_win_and_no_run_of_the_grid_is_
     spec = tiny_study(
         norms=["bn"], seeds=[1], train={**SMALL, "epochs": 1},
         tuning={"lr": [1e20, 2e-3], "weight_decay": [0.01], "seed": 0},
-        evaluation={"kinds": ["noise"], "levels": [0, 5]},
+        evaluation={"kinds": ["noise"], "levels": [0, 5]}, drift=None,
     )  # fmt: skip
     result = run_study(spec, DataLocation(cohort), tmp_path / "study", n_workers=2)
     record = json.loads((result.folder / "tuning.json").read_text())

@@ -7,7 +7,8 @@ import pytest
 
 from diagnose.norms import NORMS
 from diagnose.study.demo import demo_study
-from diagnose.study.runs import run_label, study_runs, tuning_runs
+from diagnose.study.plans import DriftPlan
+from diagnose.study.runs import explained_runs, run_label, study_runs, tuning_runs
 from diagnose.study.spec import FACTORS, StudySpec, make_study, read_study
 from diagnose.study.tuning import choose
 from diagnose.training.spec import TrainSpec
@@ -211,3 +212,19 @@ def test_the_demo_is_three_norms_and_every_kind_at_every_level():
     assert len(spec.evaluation.request().shifts) == 1 + len(KINDS) * 5
     assert demo_study(["train.epochs=3"]).train["epochs"] == 3
     assert set(spec.all_norms) < set(NORMS)
+
+
+def test_drift_is_asked_at_the_highest_level_unless_the_plan_says_otherwise():
+    assert small_study().drift == DriftPlan(levels=(5,))
+    assert small_study(evaluation={"levels": [0, 1, 3]}).drift == DriftPlan(levels=(3,))
+    assert small_study(drift={"levels": [1, 5], "n_swapped": []}).drift == DriftPlan(levels=(1, 5), n_swapped=())
+    assert small_study(drift=None).drift is None
+
+
+def test_drift_is_measured_in_the_first_seed_of_each_norm_of_the_comparison():
+    spec = small_study(scalings=["z-score", "cohort"], inference={"compared": ["ln"]}, apart=[])
+    runs = study_runs(spec)
+    assert [run.name for run in explained_runs(spec, runs)] == ["bn__z-score__seed3", "ln__z-score__seed3"]
+    later = [run for run in runs if run.spec.seed == 4]
+    assert [run.name for run in explained_runs(spec, later)] == ["bn__z-score__seed4", "ln__z-score__seed4"]
+    assert explained_runs(spec, []) == []
