@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from diagnose.analysis.comparisons import CLEAN_AUROC, DEGRADATION
 from diagnose.norms import NORMS
+from diagnose.statistics.metrics import MAX_MISS_RATE
 from diagnose.study.demo import demo_study
 from diagnose.study.plans import DriftPlan
 from diagnose.study.runs import explained_runs, run_label, study_runs, tuning_runs
@@ -35,6 +37,8 @@ def test_what_inference_needs_follows_and_is_written_out():
         "cohort", "noise:random", "rss", "frozen",
     )  # fmt: skip
     assert plan.kinds == ("noise",) and plan.levels == (2,)
+    assert plan.secondary == (CLEAN_AUROC.name, DEGRADATION.name), "as the analysis names them"
+    assert f"below {MAX_MISS_RATE} " in plan.operating_point
     spec = small_study(inference={"compared": ["ln"], "scaling": "z-score"})
     assert spec.inference.compared == ("ln",) and spec.inference.scaling == "z-score"
     assert "compared:\n  - ln\n" in spec.yaml_text()
