@@ -30,9 +30,9 @@ Top level::
     simulated     true, false or null (not known);  flag: "simulation result: ..." to be printed with every score, or ""
     plan          reference, compared [norm], apart [norm], scaling, train_shift, recon, adaptation, kinds, levels (of
                   the endpoint), n_draws, confidence, min_auroc, endpoint (text)
-    data          n_patients, n_slices, n_validation_patients, n_validation_slices, findings: [{finding,
-                  n_positive_slices, prevalence, n_positive_patients, n_negative_patients, refusal ("" or why there is
-                  no interval)}]
+    data          n_patients, n_slices, n_validation_patients, n_validation_slices, level_tables ([version]: of k-space
+                  kinds, of image-domain kinds), findings: [{finding, n_positive_slices, prevalence,
+                  n_positive_patients, n_negative_patients, refusal ("" or why there is no interval)}]
     kinds, levels lists, levels without 0
     arms          [{id, label, norm, scaling, train_shift, adaptation, recon, seeds, role}]; role is "primary"
                   (reference and compared norms of the primary protocol), "apart", or "descriptive"

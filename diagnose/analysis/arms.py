@@ -13,7 +13,7 @@ from mrisim.errors import DataError
 FROZEN = "frozen"
 PUBLISHED_PREFIX = "madaan-"
 """Kinds that act on the image, as released with the first paper: shown beside the others, and no part of an endpoint
-unless a plan names them."""
+unless a plan names them or there are no others. Their level table is their own."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class AnalysisPlan:
     """The family of Holm's correction."""
     protocol: Protocol
     kinds: tuple[str, ...] | None = None
-    """Of the endpoint; None: all of the table but those of `PUBLISHED_PREFIX`."""
+    """Of the endpoint; None: all of the table but those of `PUBLISHED_PREFIX`, or these where it has no others."""
     levels: tuple[int, ...] = (1, 2, 3, 4, 5)
     apart: tuple[str, ...] = ()
     learnt_auroc: float = LEARNT_AUROC

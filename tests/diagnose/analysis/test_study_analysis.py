@@ -489,6 +489,17 @@ def test_simulated_data_are_said_to_be_simulated(tmp_path: Path):
     assert str(tmp_path) not in (tmp_path / "study" / "analysis.json").read_text()
 
 
+def test_both_level_tables_are_carried_and_image_domain_kinds_leave_the_endpoint_as_it_is():
+    study = replace(FULL, norms=("bn", "gn"), n_seeds=2, adaptations={}, kinds=("noise", "madaan-rice"))
+    record = analyse(study.blocks(), study.runs)
+    assert record["data"]["level_tables"] == ["planted", "madaan-planted"]
+    assert record["plan"]["kinds"] == ["noise"] and record["kinds"] == ["noise", "madaan-rice"]
+    alone = analyse(replace(study, kinds=("noise",)).blocks(), study.runs)
+    assert record["primary"]["endpoints"][0]["value"] == alone["primary"]["endpoints"][0]["value"]
+    released = analyse(replace(study, kinds=("madaan-rice",)).blocks(), study.runs)
+    assert released["plan"]["kinds"] == ["madaan-rice"] and released["primary"]["comparisons"][0]["n_seeds"] == 2
+
+
 def test_a_plain_evaluation_needs_no_plan():
     study = PlantedStudy(norms=("gn", "bn"), n_seeds=2, n_patients=24, n_slices=2, levels=(2,))
     record = analyse(study.blocks(), study.runs)
