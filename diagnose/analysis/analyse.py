@@ -55,7 +55,8 @@ Top level::
                   relative_reason, kinds: [{kind, ce, low, high, relative_ce, reason}]}]; 100 x mean, reference 100
     operating_point {threshold: text, clean: ROWS, clean_reason, retuned: ROWS, retuned_reason}; ROWS = [{arm, kind,
                   level, finding, sensitivity: ESTIMATE, specificity: ESTIMATE, balanced_accuracy: ESTIMATE}]; kind
-                  "clean", level 0 too, but for retuned
+                  "clean", level 0 too, but for retuned; clean_reason: why rows or intervals are missing for want of
+                  validation, else ""
     calibration   {text, reason, fits: [{run, arm, seed, finding, temperature, prior_log_odds, at_bound}], rows: [{arm,
                   kind, level, finding, ece_raw, brier_raw, ece, brier}]}; each a plain mean over seeds; finding may be
                   MEAN; kind "clean", level 0 too

@@ -146,6 +146,26 @@ def test_few_patients_get_no_interval_and_the_reason():
     assert row.low is None and row.drop_low is None and "at least 10 are needed" in row.no_interval
 
 
+@pytest.mark.parametrize("present", [0, 1])
+@pytest.mark.parametrize("n_patients", [0, 9, 10])
+def test_few_validation_patients_refuse_the_interval_of_decisions_alone(present: int, n_patients: int):
+    """Their threshold is an estimate too; with one class in validation there is none."""
+    blocks = stranger_blocks()
+    labels = blocks[0].labels.copy()
+    labels[:, 0] = 1 - present
+    labels[: 2 * n_patients : 2, 0] = present  # one of a patient's two slices
+    results = shift_results([replace(blocks[0], labels=labels), *blocks[1:]])
+    row, mean = (find(results, kind="fog", level=1, finding=name) for name in ("a", MEAN))
+    reason = f"{n_patients} {('negative', 'positive')[present]} patients of validation: at least 10 are needed"
+    assert row.no_interval == "" and row.low is not None and row.drop_low is not None
+    assert row.no_decision_interval == (f"{reason} for an interval" if n_patients < 10 else "")
+    assert (row.balanced_accuracy is None) == (n_patients == 0)
+    assert (row.balanced_accuracy_low is None) == (row.balanced_accuracy_high is None) == (n_patients < 10)
+    assert (mean.balanced_accuracy, mean.no_decision_interval) == (None, "")
+    few = find(shift_results(stranger_blocks(n_patients=9)), kind="fog", level=1, finding="a")
+    assert few.no_decision_interval == few.no_interval != "", "too few test patients are said first"
+
+
 def test_the_order_of_rows_does_not_matter(tmp_path: Path):
     blocks = stranger_blocks()
     write_table(tmp_path / "table.csv", blocks)
