@@ -80,7 +80,7 @@ from diagnose.analysis.decisions import MEAN, operating_points, worst_flips
 from diagnose.analysis.endpoints import StudyAurocs, study_aurocs
 from diagnose.analysis.heat_map import corruption_errors, heat_map
 from diagnose.analysis.matching import matched
-from diagnose.analysis.scores import study_table
+from diagnose.analysis.scores import base_reconstruction, study_table
 from diagnose.analysis.tables import arm_records, clean_records, data_record, dose_response, learnt_records
 from diagnose.evaluate import PREDICTIONS
 from diagnose.evaluation.prediction_table import PredictionBlock, read_table
@@ -162,7 +162,7 @@ def analyse(
     runs : mapping
         Norm, scaling, train shift and seed of each run, by its name in the table.
     plan : AnalysisPlan, optional
-        By default that of a plain evaluation (`AnalysisPlan.of_runs`).
+        By default that of a plain evaluation (`AnalysisPlan.of_runs`), in rss where the table has it.
     simulated : bool, optional
         Whether the images are; None where it is not known.
 
@@ -173,7 +173,7 @@ def analyse(
     """
     used = {block.cell.run for block in blocks}
     runs = {name: run for name, run in runs.items() if name in used}
-    plan = plan or AnalysisPlan.of_runs(runs)
+    plan = plan or AnalysisPlan.of_runs(runs, recon=base_reconstruction(blocks))
     aurocs = study_aurocs(study_table(blocks, runs), plan)
     doses = dose_response(aurocs)
     record = {

@@ -105,8 +105,18 @@ class AnalysisPlan:
         )
 
     @classmethod
-    def of_runs(cls, runs: Mapping[str, RunFactors], *, reference: str | None = None) -> AnalysisPlan:
+    def of_runs(
+        cls, runs: Mapping[str, RunFactors], *, reference: str | None = None, recon: str = "rss"
+    ) -> AnalysisPlan:
         """Make the plan of a plain evaluation: the protocol of most runs, all norms against bn, or else the first.
+
+        Parameters
+        ----------
+        runs : mapping
+        reference : str, optional
+            A norm.
+        recon : str
+            The reconstruction that norms are compared in.
 
         Raises
         ------
@@ -122,7 +132,7 @@ class AnalysisPlan:
         scaling, train_shift = _most_common((run.scaling, run.train_shift) for run in runs.values())
         apart = tuple(norm for norm in norms if norm == "none" and norm != base)
         compared = tuple(norm for norm in norms if norm != base and norm not in apart)
-        return cls(base, compared, Protocol(scaling, train_shift, "rss"), apart=apart)
+        return cls(base, compared, Protocol(scaling, train_shift, recon), apart=apart)
 
 
 def _most_common(pairs: Iterable[tuple[str, str]]) -> tuple[str, str]:

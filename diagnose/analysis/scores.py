@@ -140,6 +140,12 @@ def _level_tables(blocks: Sequence[PredictionBlock]) -> tuple[str, ...]:
     return tuple(found)
 
 
+def base_reconstruction(blocks: Sequence[PredictionBlock]) -> str:
+    """Return the reconstruction that norms are compared in where no plan names one: rss, else the table's first."""
+    found = list(dict.fromkeys(block.cell.recon for block in blocks if block.cell.split == "test"))
+    return "rss" if "rss" in found or not found else found[0]
+
+
 @dataclass(eq=False)
 class _RunRows:
     run: str

@@ -12,6 +12,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from diagnose.adapt import parse_adaptation
+from diagnose.checkpoint import load_model
 from diagnose.evaluate import estimate, evaluate, evaluate_predictions
 from diagnose.evaluation.prediction_table import Cell, PredictionBlock, read_table, write_table
 from diagnose.evaluation.request import EvaluationRequest
@@ -20,11 +21,16 @@ from diagnose.evaluation.shift_results import MEAN, ShiftResult, shift_results
 from diagnose.run_folder import DataLocation
 from diagnose.statistics.bootstrap import bootstrap_auroc_interval
 from diagnose.statistics.metrics import operating_point
+from diagnose.tasks.findings import predict, scores
 from diagnose.testing import SMALL, write_cohort
 from diagnose.train import fit
 from diagnose.trained_model import level_table_version
 from diagnose.training.spec import TrainSpec
+from mrisim import formats
+from mrisim.artifacts import KINDS
+from mrisim.corrupt import corrupt
 from mrisim.errors import ConfigError, DataError
+from mrisim.reconstruct import crop_to_recon, reconstruct
 
 REQUEST = EvaluationRequest(("noise", "motion"), (0, 3, 5), ("rss", "adjoint"))
 
@@ -98,6 +104,43 @@ def test_a_shift_does_not_depend_on_what_else_is_asked_for(evaluated: Path, runs
     whole = shift_results(read_table(evaluated / "predictions.csv.gz"))
     for row in alone.results:
         assert row == find(whole, run="gn", recon="rss", kind=row.kind, level=row.level, finding=row.finding)
+
+
+def sense_scores(run: Path, cohort: Path, level: int) -> tuple[str, np.ndarray]:
+    """What the network says of the first test file: k-space, noise, SENSE, crop, and no cache."""
+    (path, *_) = sorted((cohort / "multicoil_test").glob("*.h5"))
+    network, description = load_model(run)
+    scan = formats.read(path)
+    artifacts = [KINDS["noise"].at_level(level, n_coils=scan.n_coils)] if level else []
+    corrupted = corrupt(scan, artifacts, seed=0, item_id=path.stem).scan
+    images = crop_to_recon(reconstruct(corrupted, "sense").magnitude, scan.acquisition)
+    return path.stem, scores(predict(network, images, description.scaling.apply))
+
+
+def test_networks_are_shown_sense_images_where_sense_is_asked_for(
+    diagnose, runs: dict[str, Path], cohort: Path, tmp_path: Path
+):
+    asked = ["--kind", "noise", "--levels", "0,3", "--threads", "1"]
+    folders = {}
+    for recon, out in (("sense", "alone"), ("rss,sense", "both")):
+        done = diagnose("evaluate", *map(str, runs.values()), *asked, "--recon", recon, "--out", out, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert all(f"{norm}  (sense, frozen)" in done.stdout for norm in runs)
+        folders[out] = {block.cell: block for block in read_table(tmp_path / out / "predictions.csv.gz")}
+    assert {(cell.split, cell.kind, cell.level, cell.recon) for cell in folders["alone"]} == {
+        ("val", "clean", 0, "rss"), ("test", "clean", 0, "sense"), ("test", "noise", 3, "sense"),
+    }  # fmt: skip
+    for cell, block in folders["alone"].items():
+        assert np.array_equal(folders["both"][cell].scores, block.scores), "whatever else is asked for"
+        if cell.recon == "sense":
+            stem, expected = sense_scores(runs[cell.run], cohort, cell.level)
+            rows = [row for row, item in enumerate(block.items) if stem in item]
+            np.testing.assert_allclose(block.scores[rows], expected, rtol=1e-4, atol=1e-4)
+            other = folders["both"][replace(cell, recon="rss")].scores
+            assert np.abs(block.scores[rows] - other[rows]).max() > 1e-2, "no mere copy of the rss images"
+    compared = diagnose("compare", "alone", *map(str, runs.values()), "--json", cwd=tmp_path)
+    (entry,) = json.loads(compared.stdout)["comparisons"]
+    assert entry["arm"] == "gn/z-score/clean/frozen/sense" and entry["difference"] is not None, compared.stderr
 
 
 def test_results_are_made_of_the_table_alone(evaluated: Path, tmp_path: Path):

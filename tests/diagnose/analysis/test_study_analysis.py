@@ -550,6 +550,22 @@ def test_both_level_tables_are_carried_and_image_domain_kinds_leave_the_endpoint
     assert released["plan"]["kinds"] == ["madaan-rice"] and released["primary"]["comparisons"][0]["n_seeds"] == 2
 
 
+def test_a_plain_evaluation_without_rss_is_compared_in_its_own_reconstruction():
+    study = PlantedStudy(norms=("bn", "gn"), n_seeds=2, n_patients=24, n_slices=2, levels=(2,))
+    plain = analyse(study.blocks(), study.runs)
+
+    def into(recon):
+        return lambda block: replace(block, cell=replace(block.cell, recon=recon))
+
+    sense = changed(study.blocks(), into("sense"))  # validation stays that of training
+    record = analyse(sense, study.runs)
+    assert record["plan"]["recon"] == "sense"
+    (entry,), (expected,) = (each["primary"]["comparisons"] for each in (record, plain))
+    assert entry["difference"] == expected["difference"] and entry["n_seeds"] == 2
+    more = [block for block in sense if block.cell.split == "test"]
+    assert analyse([*more, *study.blocks()], study.runs)["plan"]["recon"] == "rss", "the base where it is there"
+
+
 def test_a_plain_evaluation_needs_no_plan():
     study = PlantedStudy(norms=("gn", "bn"), n_seeds=2, n_patients=24, n_slices=2, levels=(2,))
     record = analyse(study.blocks(), study.runs)
