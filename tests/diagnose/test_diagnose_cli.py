@@ -143,9 +143,10 @@ def test_bad_data_end_a_training_with_4_and_a_line_that_names_them(diagnose, tmp
             r"the weights in run are of another architecture: norm is 'bn'; expected 'gn', as in its config\.yaml",
         ),
     ],
+    ids=["weights", "weights and description"],
 )
 def test_a_checkpoint_of_another_architecture_is_not_evaluated(
-    diagnose, trained: dict[str, object], workplace: Path, tmp_path: Path, files: list[str], message: str
+    diagnose, trained: dict[str, object], cohort: Path, workplace: Path, tmp_path: Path, files: list[str], message: str
 ):
     """Weights under a description that is not theirs, and both of them in a run that asked for another norm."""
     run = Path(shutil.copytree(workplace / str(trained["run"]), tmp_path / "run"))
@@ -154,7 +155,7 @@ def test_a_checkpoint_of_another_architecture_is_not_evaluated(
     save_model(tmp_path / "other", other.build(), description.model_copy(update={"architecture": other}))
     for name in files:
         shutil.copy(tmp_path / "other" / name, run / name)
-    done = diagnose("evaluate", "run", "--kind", "noise", "--levels", "3", cwd=tmp_path)
+    done = diagnose("evaluate", "run", "--data", str(cohort), "--kind", "noise", "--levels", "3", cwd=tmp_path)
     assert (done.returncode, done.stdout) == (4, "") and re.fullmatch(f"diagnose: {message}.*\n", done.stderr)
     assert not (tmp_path / "evaluations").exists()
 
