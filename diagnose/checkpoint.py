@@ -154,6 +154,30 @@ def load_network(path: Path, description_type: type[Description]) -> tuple[Any, 
     return network.eval(), description
 
 
+def check_architecture(run: str, description: SavedModel, request: BaseModel) -> None:
+    """Refuse a checkpoint of another architecture than its run asked for: it would be judged under that run's name.
+
+    Parameters
+    ----------
+    run : str
+        Name for messages.
+    description : SavedModel
+    request : BaseModel
+        What ``config.yaml`` holds; its fields are called as those of the architecture.
+
+    Raises
+    ------
+    DataError
+    """
+    asked = request.model_dump()
+    for name, value in description.architecture.model_dump().items():
+        if name in asked and value != asked[name]:
+            raise DataError(
+                f"the weights in {run} are of another architecture: {name} is {value!r}; expected {asked[name]!r}, as "
+                "in its config.yaml"
+            )
+
+
 def _refuse_other_formats(content: bytes, name: str) -> None:
     """Tell by the first bytes: safetensors is 8 bytes of length, then JSON."""
     if content[:4] == b"PK\x03\x04" or (content[:1] == b"\x80" and content[8:9] != b"{"):

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from diagnose.adapt import Adaptation, batch_norms, predict_adapted
-from diagnose.checkpoint import ModelDescription, load_model
+from diagnose.checkpoint import ModelDescription, check_architecture, load_model
 from diagnose.dataset import SliceTable
 from diagnose.evaluation.clean_results import block_of
 from diagnose.evaluation.prediction_table import Cell, PredictionBlock
@@ -44,7 +44,7 @@ class TrainedModel:
         Raises
         ------
         DataError
-            If it is no finished run, or its weights are refused (see `diagnose.checkpoint.load_model`).
+            If it is no finished run, or its weights are refused (see `diagnose.checkpoint`).
         """
         if not run.is_dir():
             # A bare weights file says by itself why it is refused; a good one lacks its run.
@@ -56,6 +56,7 @@ class TrainedModel:
         if not (run / DONE).exists():
             raise DataError(f"{run.name} is not finished; run the same `diagnose train` command again")
         network, description = load_model(run)
+        check_architecture(run.resolve().name, description, spec)
         execution = (recall_execution(run) or Execution()).model_copy(update={"device": device})
         return cls(run.resolve().name, execution.laid_out(network), description, execution, spec.crop, run)
 

@@ -30,9 +30,9 @@ Top level::
     simulated     true, false or null (not known);  flag: "simulation result: ..." to be printed with every score, or ""
     plan          reference, compared [norm], apart [norm], scaling, train_shift, recon, adaptation, kinds, levels (of
                   the endpoint), n_draws, confidence, min_auroc, endpoint (text)
-    data          n_patients, n_slices, n_validation_patients, n_validation_slices, findings: [{finding,
-                  n_positive_slices, prevalence, n_positive_patients, n_negative_patients, refusal ("" or why there is
-                  no interval)}]
+    data          n_patients, n_slices, n_validation_patients, n_validation_slices, level_tables ([version]: of k-space
+                  kinds, of image-domain kinds), findings: [{finding, n_positive_slices, prevalence,
+                  n_positive_patients, n_negative_patients, refusal ("" or why there is no interval)}]
     kinds, levels lists, levels without 0
     arms          [{id, label, norm, scaling, train_shift, adaptation, recon, seeds, role}]; role is "primary"
                   (reference and compared norms of the primary protocol), "apart", or "descriptive"
@@ -55,7 +55,8 @@ Top level::
                   relative_reason, kinds: [{kind, ce, low, high, relative_ce, reason}]}]; 100 x mean, reference 100
     operating_point {threshold: text, clean: ROWS, clean_reason, retuned: ROWS, retuned_reason}; ROWS = [{arm, kind,
                   level, finding, sensitivity: ESTIMATE, specificity: ESTIMATE, balanced_accuracy: ESTIMATE}]; kind
-                  "clean", level 0 too, but for retuned
+                  "clean", level 0 too, but for retuned; clean_reason: why rows or intervals are missing for want of
+                  validation, else ""
     calibration   {text, reason, fits: [{run, arm, seed, finding, temperature, prior_log_odds, at_bound}], rows: [{arm,
                   kind, level, finding, ece_raw, brier_raw, ece, brier}]}; each a plain mean over seeds; finding may be
                   MEAN; kind "clean", level 0 too
@@ -79,7 +80,7 @@ from diagnose.analysis.decisions import MEAN, operating_points, worst_flips
 from diagnose.analysis.endpoints import StudyAurocs, study_aurocs
 from diagnose.analysis.heat_map import corruption_errors, heat_map
 from diagnose.analysis.matching import matched
-from diagnose.analysis.scores import study_table
+from diagnose.analysis.scores import base_reconstruction, study_table
 from diagnose.analysis.tables import arm_records, clean_records, data_record, dose_response, learnt_records
 from diagnose.evaluate import PREDICTIONS
 from diagnose.evaluation.prediction_table import PredictionBlock, read_table
@@ -161,7 +162,7 @@ def analyse(
     runs : mapping
         Norm, scaling, train shift and seed of each run, by its name in the table.
     plan : AnalysisPlan, optional
-        By default that of a plain evaluation (`AnalysisPlan.of_runs`).
+        By default that of a plain evaluation (`AnalysisPlan.of_runs`), in rss where the table has it.
     simulated : bool, optional
         Whether the images are; None where it is not known.
 
@@ -172,7 +173,7 @@ def analyse(
     """
     used = {block.cell.run for block in blocks}
     runs = {name: run for name, run in runs.items() if name in used}
-    plan = plan or AnalysisPlan.of_runs(runs)
+    plan = plan or AnalysisPlan.of_runs(runs, recon=base_reconstruction(blocks))
     aurocs = study_aurocs(study_table(blocks, runs), plan)
     doses = dose_response(aurocs)
     record = {

@@ -13,7 +13,7 @@ from mrisim.errors import DataError
 FROZEN = "frozen"
 PUBLISHED_PREFIX = "madaan-"
 """Kinds that act on the image, as released with the first paper: shown beside the others, and no part of an endpoint
-unless a plan names them."""
+unless a plan names them or there are no others. Their level table is their own."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class AnalysisPlan:
     """The family of Holm's correction."""
     protocol: Protocol
     kinds: tuple[str, ...] | None = None
-    """Of the endpoint; None: all of the table but those of `PUBLISHED_PREFIX`."""
+    """Of the endpoint; None: all of the table but those of `PUBLISHED_PREFIX`, or these where it has no others."""
     levels: tuple[int, ...] = (1, 2, 3, 4, 5)
     apart: tuple[str, ...] = ()
     learnt_auroc: float = LEARNT_AUROC
@@ -105,8 +105,18 @@ class AnalysisPlan:
         )
 
     @classmethod
-    def of_runs(cls, runs: Mapping[str, RunFactors], *, reference: str | None = None) -> AnalysisPlan:
+    def of_runs(
+        cls, runs: Mapping[str, RunFactors], *, reference: str | None = None, recon: str = "rss"
+    ) -> AnalysisPlan:
         """Make the plan of a plain evaluation: the protocol of most runs, all norms against bn, or else the first.
+
+        Parameters
+        ----------
+        runs : mapping
+        reference : str, optional
+            A norm.
+        recon : str
+            The reconstruction that norms are compared in.
 
         Raises
         ------
@@ -122,7 +132,7 @@ class AnalysisPlan:
         scaling, train_shift = _most_common((run.scaling, run.train_shift) for run in runs.values())
         apart = tuple(norm for norm in norms if norm == "none" and norm != base)
         compared = tuple(norm for norm in norms if norm != base and norm not in apart)
-        return cls(base, compared, Protocol(scaling, train_shift, "rss"), apart=apart)
+        return cls(base, compared, Protocol(scaling, train_shift, recon), apart=apart)
 
 
 def _most_common(pairs: Iterable[tuple[str, str]]) -> tuple[str, str]:

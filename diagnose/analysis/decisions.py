@@ -8,9 +8,10 @@ import numpy as np
 
 from diagnose.analysis.arms import Arm
 from diagnose.analysis.endpoints import StudyAurocs, estimates
-from diagnose.analysis.scores import ArmScores, Exams
+from diagnose.analysis.scores import ArmScores, Exams, StudyTable
 from diagnose.slice_images import CLEAN
 from diagnose.statistics.bootstrap import ScoredExams, bootstrap_rates, bootstrap_thresholds, draw_patient_counts
+from diagnose.statistics.clustered_auc import refusal
 from diagnose.statistics.metrics import decide, operating_point
 from mrisim.seeding import stream
 
@@ -39,10 +40,13 @@ def operating_points(aurocs: StudyAurocs) -> dict[str, Any]:
         clean += _arm_rates(aurocs, arm, scores, retune=False)
         if scores.shifted_validation is not None:
             retuned += _arm_rates(aurocs, arm, scores, retune=True)
+    reasons = [f"no clean validation rows for {', '.join(without)}"] if without else []
+    if clean:
+        reasons += _named(aurocs.table, _validation_refusals(aurocs.table, retune=False))
     return {
         "threshold": THRESHOLD_TEXT,
         "clean": clean,
-        "clean_reason": f"no clean validation rows for {', '.join(without)}" if without else "",
+        "clean_reason": "; ".join(reasons),
         "retuned": retuned,
         "retuned_reason": "" if retuned else "not in the table: it holds no shifted validation rows of every kind",
     }
@@ -54,21 +58,37 @@ def _arm_rates(aurocs: StudyAurocs, arm: Arm, scores: ArmScores, *, retune: bool
     columns = np.arange(1 if retune else 0, 1 + len(table.cells))
     values, draws, known = _rates(aurocs, scores, columns, retune=retune)
     places = [((CLEAN, 0), *table.cells)[column] for column in columns]
+    of_validation = _validation_refusals(table, retune=retune)
+    refusals = [of_test or other for of_test, other in zip(table.refusals, of_validation, strict=True)]
     rows = []
     for finding, name in enumerate(table.findings):
         if known[finding]:
             mine, drawn = values[:, :, finding], draws[:, :, :, finding]
-            rows += _rows(arm, name, places, mine, drawn, scores.seeds, table.refusals[finding])
+            rows += _rows(arm, name, places, mine, drawn, scores.seeds, refusals[finding])
     seeds = aurocs.usable_seeds(arm)
     used = np.array([aurocs.used(arm, seed) & known for seed in scores.seeds], float).reshape(-1, len(known))
     kept = [index for index, seed in enumerate(scores.seeds) if seed in seeds and used[index].any()]
     if kept:
         share = used[kept] / used[kept].sum(axis=1, keepdims=True)
-        mean = np.einsum("scfr,sf->scr", values[kept], share)
-        mean_draws = np.einsum("dscfr,sf->dscr", draws[:, kept], share.astype(draws.dtype))
+        share = share[:, known]  # a finding without a threshold has no rates: NaN, which no weight takes away
+        mean = np.einsum("scfr,sf->scr", values[kept][:, :, known], share)
+        mean_draws = np.einsum("dscfr,sf->dscr", draws[:, kept][:, :, :, known], share.astype(draws.dtype))
         kept_seeds = tuple(scores.seeds[index] for index in kept)
-        rows += _rows(arm, MEAN, places, mean, mean_draws, kept_seeds, aurocs.refusal(arm, kept_seeds))
+        averaged = [reason if used[kept, finding].any() else "" for finding, reason in enumerate(refusals)]
+        rows += _rows(arm, MEAN, places, mean, mean_draws, kept_seeds, "".join(_named(table, averaged)[:1]))
     return rows
+
+
+def _validation_refusals(table: StudyTable, *, retune: bool) -> list[str]:
+    """Return for each finding why its threshold can carry no interval: it is an estimate from validation patients."""
+    assert table.validation is not None
+    split = "shifted validation" if retune else "validation"
+    return [refusal(labels, table.validation.patients, of=split) for labels in table.validation.labels]
+
+
+def _named(table: StudyTable, reasons: list[str]) -> list[str]:
+    """Return the reasons that there are, each with its finding."""
+    return [f"{name}: {reason}" for name, reason in zip(table.findings, reasons, strict=True) if reason]
 
 
 def _rates(

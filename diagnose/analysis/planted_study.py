@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from diagnose.analysis.arms import FROZEN, RunFactors
+from diagnose.analysis.arms import FROZEN, PUBLISHED_PREFIX, RunFactors
 from diagnose.evaluation.prediction_table import Cell, PredictionBlock
 from diagnose.slice_images import CLEAN
 from mrisim.seeding import stream
@@ -82,7 +82,8 @@ class PlantedStudy:
                 if level:
                     separation += self.effect.get(run.norm, 0.0) + gain - self.drop_by_level * level
                 scores = separation * labels + self._noise(run, split, (kind, level), labels.shape)
-                cell = Cell(name, split, kind, level, "rss", adaptation, "planted")
+                version = f"{PUBLISHED_PREFIX}planted" if kind.startswith(PUBLISHED_PREFIX) else "planted"
+                cell = Cell(name, split, kind, level, "rss", adaptation, version)
                 yield PredictionBlock(cell, items, patients, self.findings, scores.astype(np.float32), labels)
 
     def _noise(self, run: RunFactors, split: str, place: tuple[str, int], shape: tuple[int, int]) -> np.ndarray:

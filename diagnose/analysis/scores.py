@@ -56,6 +56,8 @@ class StudyTable:
     arms: Mapping[Arm, ArmScores]
     refusals: tuple[str, ...]
     """For each finding why it has no interval, or an empty string."""
+    level_tables: tuple[str, ...] = ()
+    """Versions: that of the simulator's kinds, then that of the image-domain ones, each where the table has them."""
     notes: tuple[str, ...] = ()
 
     def cells_of(self, plan: AnalysisPlan) -> tuple[tuple[str, ...], tuple[int, ...], np.ndarray]:
@@ -68,8 +70,9 @@ class StudyTable:
         """
         column = {cell: index for index, cell in enumerate(self.cells, start=1)}
         if plan.kinds is None:
-            levels = tuple(level for level in plan.levels if any(cell[1] == level for cell in self.cells))
-            names = dict.fromkeys(kind for kind, _ in self.cells if not kind.startswith(PUBLISHED_PREFIX))
+            every = list(dict.fromkeys(kind for kind, _ in self.cells))
+            names = [kind for kind in every if not kind.startswith(PUBLISHED_PREFIX)] or every
+            levels = tuple(level for level in plan.levels if any((kind, level) in column for kind in names))
             kinds = tuple(kind for kind in names if all((kind, level) in column for level in levels))
         else:
             kinds, levels = plan.kinds, plan.levels
@@ -89,15 +92,14 @@ def study_table(blocks: Sequence[PredictionBlock], runs: Mapping[str, RunFactors
     Raises
     ------
     DataError
-        If a run is not known, its exams differ from those of the others, it was evaluated with another level table or
-        twice, has no clean test rows, or has a level 0 that differs from clean; if two runs are one arm and seed.
+        If a run is not known, its exams differ from those of the others, it was evaluated with another level table of
+        its kinds or twice, has no clean test rows, or has a level 0 that differs from clean; if two runs are one arm
+        and seed.
     """
     unknown = sorted({block.cell.run for block in blocks} - set(runs))
     if unknown:
         raise DataError(f"{unknown[0]} is in the predictions and no known run; expected the run folders of all of them")
-    versions = sorted({block.cell.level_table for block in blocks if block.cell.level > 0})
-    if len(versions) > 1:
-        raise DataError(f"the predictions were made with the level tables {', '.join(versions)}; expected one")
+    level_tables = _level_tables(blocks)
     tests = [block for block in blocks if block.cell.split == "test"]
     if not tests:
         raise DataError("no rows of the split test; expected some")
@@ -119,8 +121,29 @@ def study_table(blocks: Sequence[PredictionBlock], runs: Mapping[str, RunFactors
         cells=common,
         arms=arms,
         refusals=tuple(refusal(base.labels[:, index], base.patients) for index in usable),
+        level_tables=level_tables,
         notes=tuple(notes),
     )
+
+
+def _level_tables(blocks: Sequence[PredictionBlock]) -> tuple[str, ...]:
+    """Return the one version of each family of kinds; clean rows are of the simulator's."""
+    found = []
+    for published, family in ((False, "k-space kinds"), (True, f"kinds {PUBLISHED_PREFIX}...")):
+        cells = [block.cell for block in blocks if block.cell.kind.startswith(PUBLISHED_PREFIX) == published]
+        versions = sorted({cell.level_table for cell in cells})
+        if len(versions) > 1:
+            raise DataError(
+                f"the predictions for {family} were made with the level tables {', '.join(versions)}; expected one"
+            )
+        found += versions
+    return tuple(found)
+
+
+def base_reconstruction(blocks: Sequence[PredictionBlock]) -> str:
+    """Return the reconstruction that norms are compared in where no plan names one: rss, else the table's first."""
+    found = list(dict.fromkeys(block.cell.recon for block in blocks if block.cell.split == "test"))
+    return "rss" if "rss" in found or not found else found[0]
 
 
 @dataclass(eq=False)

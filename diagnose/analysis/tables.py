@@ -16,7 +16,7 @@ from diagnose.statistics.metrics import retained_discrimination
 
 
 def data_record(aurocs: StudyAurocs) -> dict[str, Any]:
-    """Return numbers of patients and slices, and the prevalence of each finding in the test split."""
+    """Return numbers of patients and slices, level tables, and the prevalence of each finding in the test split."""
     table = aurocs.table
     findings = []
     for name, labels, reason in zip(table.findings, table.test.labels, table.refusals, strict=True):
@@ -34,6 +34,7 @@ def data_record(aurocs: StudyAurocs) -> dict[str, Any]:
         "n_slices": len(table.test.items),
         "n_validation_patients": table.validation.n_patients if table.validation else 0,
         "n_validation_slices": len(table.validation.items) if table.validation else 0,
+        "level_tables": list(table.level_tables),
         "findings": findings,
     }
 

@@ -67,6 +67,8 @@ class ShiftResult:
     balanced_accuracy_high: float | None = None
     no_interval: str = ""
     """Why there is no interval."""
+    no_decision_interval: str = ""
+    """Why balanced accuracy has none: its threshold is an estimate from validation patients."""
 
     @property
     def record(self) -> dict[str, object]:
@@ -182,12 +184,15 @@ def _with_decisions(
 ) -> list[ShiftResult]:
     """Add sensitivity, specificity and balanced accuracy at the operating point of clean validation.
 
-    Their intervals draw validation patients too: the threshold is an estimate.
+    Their intervals draw validation patients too: the threshold is an estimate. Validation of one class has none.
     """
     column_of_validation = validation.findings.index(cells[0].findings[column])
     clean_val = ScoredExams(
         validation.scores[:, column_of_validation], validation.labels[:, column_of_validation], validation.patients
     )
+    few = refusal(clean_val.labels, clean_val.patients, of="validation")
+    if not 0 < clean_val.labels.mean() < 1:
+        return [replace(row, no_decision_interval=few) for row in rows]
     threshold = operating_point(clean_val.scores, clean_val.labels)
     rng = stream(0, "bootstrap of the operating point")
     counts = [
@@ -201,11 +206,12 @@ def _with_decisions(
         balanced = float(sensitivity + specificity) / 2
         draws = bootstrap_operating_point(clean_val, exams, counts[0], counts[1])[:, 2]
         interval = percentile_interval(balanced, draws)
+        reason = row.no_interval or few or interval.reason
         decided.append(
             replace(
                 row, sensitivity=float(sensitivity), specificity=float(specificity), balanced_accuracy=balanced,
-                balanced_accuracy_low=None if row.no_interval else interval.low,
-                balanced_accuracy_high=None if row.no_interval else interval.high,
+                balanced_accuracy_low=None if reason else interval.low,
+                balanced_accuracy_high=None if reason else interval.high, no_decision_interval=reason,
             )
         )  # fmt: skip
     return decided
@@ -234,7 +240,7 @@ def _mean_results(tables: list[list[ShiftResult]], draws: list[np.ndarray]) -> l
                 n_positive_patients=min(row.n_positive_patients for row in rows),
                 n_negative_patients=min(row.n_negative_patients for row in rows),
                 sensitivity=None, specificity=None, balanced_accuracy=None,
-                balanced_accuracy_low=None, balanced_accuracy_high=None, no_interval=reason,
+                balanced_accuracy_low=None, balanced_accuracy_high=None, no_interval=reason, no_decision_interval="",
             )
         )  # fmt: skip
     return means

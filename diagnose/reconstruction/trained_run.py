@@ -9,7 +9,7 @@ from pathlib import Path
 
 from torch import nn
 
-from diagnose.checkpoint import epoch_folder, load_network
+from diagnose.checkpoint import check_architecture, epoch_folder, load_network
 from diagnose.reconstruction.architectures import ReconstructionModel
 from diagnose.reconstruction.data_selection import AttributedVolume
 from diagnose.reconstruction.distributions import DISTRIBUTIONS
@@ -46,6 +46,7 @@ class ReconstructionRun:
         if not (run / DONE).exists():
             raise DataError(f"{run.name} is not finished; run the same `diagnose train` command again")
         network, description = load_network(run, ReconstructionModel)
+        check_architecture(run.resolve().name, description, spec)
         return cls(run.resolve().name, network.to(device), description, spec, run)
 
     @property

@@ -17,6 +17,7 @@ import numpy as np
 from diagnose.analysis.analyse import analyse
 from diagnose.analysis.arms import AnalysisPlan, RunFactors
 from diagnose.analysis.comparisons import DESCRIPTIVE
+from diagnose.analysis.scores import base_reconstruction
 from diagnose.evaluate import PREDICTIONS
 from diagnose.evaluation.prediction_table import PredictionBlock, aligned, read_table
 from diagnose.report.wording import MINUS, interval, p_value, signed
@@ -88,7 +89,7 @@ def compare(paths: Sequence[Path], *, reference: str | None = None) -> Compariso
             runs[name] = _found(name, evaluations)
     _check_data(runs)
     factors = {name: RunFactors.of(read_spec(folder)) for name, folder in runs.items()}
-    plan, planned = _plan(paths, factors, reference)
+    plan, planned = _plan(paths, factors, reference, base_reconstruction(blocks))
     if not (plan.compared or plan.apart):
         raise DataError(f"all runs have the norm {plan.reference}; expected another one to compare it with")
     if not evaluations:
@@ -106,13 +107,15 @@ def compare(paths: Sequence[Path], *, reference: str | None = None) -> Compariso
     )
 
 
-def _plan(paths: Sequence[Path], factors: dict[str, RunFactors], reference: str | None) -> tuple[AnalysisPlan, bool]:
+def _plan(
+    paths: Sequence[Path], factors: dict[str, RunFactors], reference: str | None, recon: str
+) -> tuple[AnalysisPlan, bool]:
     """Return the plan of the study, if one is all that is compared with its own reference; else that of the runs."""
     if len(paths) == 1 and (paths[0] / STUDY).is_file():
         plan = AnalysisPlan.of_study(read_study(paths[0]))
         if reference in (None, plan.reference):
             return plan, True
-    return AnalysisPlan.of_runs(factors, reference=reference), False
+    return AnalysisPlan.of_runs(factors, reference=reference, recon=recon), False
 
 
 def _sorted_out(paths: Sequence[Path]) -> tuple[dict[str, Path], list[Path]]:

@@ -46,6 +46,7 @@ def report_json(record: StudyRecord, page: Mapping[str, Any], pictures: Pictures
             "missing": pictures.missing,
         },
         "weights_sha256": {run.name: run.model["weights_sha256"] for run in record.runs},
+        "level_tables": sections_reproduce.level_tables(record),
         "sha256": record.hashes,
         "commands": sections_reproduce.commands(record).splitlines(),
         "checklist": [

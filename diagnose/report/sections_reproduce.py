@@ -20,7 +20,7 @@ def reproduce_section(record: StudyRecord) -> Section:
         ("Data lock", _joined(run.data_identity for run in record.runs)),
         ("Split", _joined(run.lock.get("split_sha256", "") for run in record.runs)),
         ("Labels", _joined(run.lock.get("labels_sha256", "") for run in record.runs)),
-        ("Level table", str(record.request.get("level_table", ""))),
+        ("Level table", _joined(level_tables(record))),
         *_environment(record.runs),
     ]
     hashes = tuple((name, (Cell(value, mark="hash"),)) for name, value in record.hashes.items())
@@ -31,6 +31,11 @@ def reproduce_section(record: StudyRecord) -> Section:
         "hashes": Table("Files of this study", "file", ("SHA-256",), hashes, scores=False),
         "runs": _run_table(record.runs),
     }
+
+
+def level_tables(record: StudyRecord) -> list[str]:
+    """Return the versions that the evaluation names: that of k-space kinds, then that of image-domain ones."""
+    return [str(record.request[name]) for name in ("level_table", "released_levels") if name in record.request]
 
 
 def commands(record: StudyRecord) -> str:

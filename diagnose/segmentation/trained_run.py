@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from diagnose.checkpoint import load_network
+from diagnose.checkpoint import check_architecture, load_network
 from diagnose.run_folder import DONE, SPLIT, DataLocation, read_location, read_spec
 from diagnose.segmentation.case_table import CaseTable, load_case_table
 from diagnose.segmentation.request import SegmentationModel, SegmentationSpec
@@ -35,12 +35,13 @@ class SegmentationRun:
         Raises
         ------
         DataError
-            If it is no finished run of segmentation, or its weights are refused (`diagnose.checkpoint.load_network`).
+            If it is no finished run of segmentation, or its weights are refused (`diagnose.checkpoint`).
         """
         spec = read_spec(run, SegmentationSpec)
         if not (run / DONE).exists():
             raise DataError(f"{run.name} is not finished; run the same `diagnose train` command again")
         network, description = load_network(run, SegmentationModel)
+        check_architecture(run.resolve().name, description, spec)
         return cls(run.resolve().name, network.to(device), description, spec, run)
 
     @property

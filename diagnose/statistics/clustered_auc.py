@@ -43,17 +43,20 @@ def patient_numbers(labels: np.ndarray, patients: np.ndarray) -> tuple[int, int]
     return len(np.unique(np.asarray(patients)[present])), len(np.unique(np.asarray(patients)[~present]))
 
 
-def refusal(labels: np.ndarray, patients: np.ndarray) -> str:
+def refusal(labels: np.ndarray, patients: np.ndarray, *, of: str = "") -> str:
     """Return why these data carry no interval, or an empty string.
 
     Parameters
     ----------
     labels, patients : ndarray of shape (exam,)
+    of : str
+        The split, where it is not the test split that every interval is of.
     """
     n_positive, n_negative = patient_numbers(labels, patients)
     for n_patients, name in ((n_positive, "positive"), (n_negative, "negative")):
         if n_patients < MIN_PATIENTS:
-            return f"{n_patients} {name} patients: at least {MIN_PATIENTS} are needed for an interval"
+            who = f"{name} patients of {of}" if of else f"{name} patients"
+            return f"{n_patients} {who}: at least {MIN_PATIENTS} are needed for an interval"
     return ""
 
 

@@ -6,6 +6,7 @@ import io
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -16,6 +17,8 @@ from mrisim.errors import DataError
 from mrisim.files import written_whole
 
 STATE = "last.ckpt"
+ARCHIVE = b"PK\x03\x04"
+"""What every file of `torch.save` begins with: it is a zip archive."""
 RISE = 0.01
 """Share of the steps of one-cycle-linear in which the rate rises."""
 
@@ -71,19 +74,33 @@ class TrainingState:
         if not file.is_file():
             return False
         try:
-            content = torch.load(io.BytesIO(file.read_bytes()), map_location="cpu", weights_only=True)
+            content = _content(file.read_bytes())
             self.network.load_state_dict(content["network"])
             self.optimizer.load_state_dict(content["optimizer"])
             self.scheduler.load_state_dict(content["scheduler"])
+            self.epoch, self.n_batches_done = content["epoch"], content["n_batches_done"]
+            self.loss_sum, self.history = content["loss_sum"], content["history"]
+            self.best_value, self.best_epoch = content["best_value"], content["best_epoch"]
         except Exception as error:
             first = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
             raise DataError(
                 f"{STATE} cannot be taken up ({first}); expected the state of this run, or --overwrite"
             ) from None
-        self.epoch, self.n_batches_done = content["epoch"], content["n_batches_done"]
-        self.loss_sum, self.history = content["loss_sum"], content["history"]
-        self.best_value, self.best_epoch = content["best_value"], content["best_epoch"]
         return True
+
+
+def _content(state: bytes) -> dict[str, Any]:
+    """Return what a state holds. Nothing but tensors, numbers and texts is unpickled.
+
+    torch's own refusal of anything else says how to load it all the same, and it warns of formats that we never write.
+    """
+    if not state.startswith(ARCHIVE):
+        raise ValueError("no archive of torch: refused unread")
+    try:
+        content: dict[str, Any] = torch.load(io.BytesIO(state), map_location="cpu", weights_only=True)
+    except UnpicklingError:
+        raise ValueError("it holds more than tensors and numbers: refused, it can run code") from None
+    return content
 
 
 def new_state(network: nn.Module, spec: LoopSpec, n_batches: int) -> TrainingState:

@@ -7,9 +7,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
 
 from diagnose.checkpoint import Architecture, ModelDescription, load_model, save_model
 from diagnose.input_scaling import InputScaling
+from diagnose.reconstruction.architectures import ReconstructionArchitecture, ReconstructionModel
+from diagnose.reconstruction.request import ReconstructionSpec
+from diagnose.reconstruction.trained_run import ReconstructionRun
+from diagnose.segmentation.request import SegmentationModel, SegmentationSpec, VolumeArchitecture
+from diagnose.segmentation.trained_run import SegmentationRun
+from diagnose.trained_model import TrainedModel
+from diagnose.training.spec import TrainSpec
 from mrisim.errors import ConfigError, DataError
 
 ARCHITECTURE = Architecture(norm="bn", depth=18, width=4, stem_stride=1, pooled_size=2, n_heads=3)
@@ -71,6 +79,43 @@ def test_weights_of_another_architecture_are_refused(saved: Path, change: dict[s
     (saved / "model.json").write_text(json.dumps(content))
     with pytest.raises(DataError, match=r"the weights are of another architecture: \S+ is .*expected"):
         load_model(saved)
+
+
+DIAGNOSIS = ModelDescription(
+    architecture=ARCHITECTURE.model_copy(update={"norm": "gn"}), findings=("a", "b", "c"),
+    scaling=InputScaling(name="raw"), image_shape=(16, 16), seed=0, epoch=0, validation_auroc=0.9,
+)  # fmt: skip
+SEGMENTATION = SegmentationModel(
+    architecture=VolumeArchitecture(norm="gn", width=4, depth=2), scaling="brain", patch_shape=(8, 8, 8), overlap=0.25,
+    seed=0, epoch=0, validation_dice=0.9,
+)  # fmt: skip
+RECONSTRUCTION = ReconstructionModel(
+    architecture=ReconstructionArchitecture(network="unet-xsmall", norm="gn"), acceleration=4, mask="equispaced",
+    train_on=("knee-pd-3t",), seed=0, epoch=0, validation_ssim=0.9,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("load", "spec", "description"),
+    [
+        (TrainedModel.load, TrainSpec(norm="gn", width=4, stem_stride=1, pooled_size=2), DIAGNOSIS),
+        (SegmentationRun.load, SegmentationSpec(norm="gn", width=4, depth=2, patch_shape=(8, 8, 8)), SEGMENTATION),
+        (ReconstructionRun.load, ReconstructionSpec(norm="gn"), RECONSTRUCTION),
+    ],
+    ids=["diagnosis", "segmentation", "reconstruction"],
+)
+def test_a_whole_pair_of_another_norm_is_not_taken_for_the_run_s(tmp_path: Path, load, spec, description):
+    run = tmp_path / "run"
+    other = description.model_copy(
+        update={"architecture": description.architecture.model_copy(update={"norm": "bn"})},
+    )
+    save_model(run, other.architecture.build(), other)
+    (run / "config.yaml").write_text(yaml.safe_dump({"task": spec.task} | spec.model_dump(mode="json")))
+    (run / "DONE").touch()
+    with pytest.raises(DataError, match=r"in run are of another architecture: norm is 'bn'; expected 'gn', as in its"):
+        load(run)
+    save_model(run, description.architecture.build(), description)
+    assert load(run).description.architecture == description.architecture
 
 
 @pytest.mark.parametrize("n_bytes", [4, 300, -1])

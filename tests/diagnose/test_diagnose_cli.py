@@ -2,16 +2,21 @@
 
 import json
 import os
+import re
 import resource
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import h5py
+import numpy as np
 import pytest
 
+from diagnose.checkpoint import load_model, save_model
 from diagnose.cli import main, parse_levels
 from diagnose.norms import NORMS
-from diagnose.testing import SMALL
+from diagnose.testing import SMALL, read_rows, write_cohort, write_labels
 from mrisim.errors import UsageError
 
 SETTINGS = [f"--set={name}={value}" for name, value in SMALL.items() if name != "epochs"]
@@ -106,6 +111,53 @@ def test_errors_are_one_line_and_an_exit_code(diagnose, tmp_path: Path, argument
     assert "Traceback" not in done.stderr and not done.stdout
     if code > 2:
         assert len(done.stderr.splitlines()) == 1
+
+
+def test_bad_data_end_a_training_with_4_and_a_line_that_names_them(diagnose, tmp_path: Path):
+    cohort = write_cohort(tmp_path / "cohort")
+    with h5py.File(cohort / "multicoil_train" / "file_train_001.h5", "r+") as file:
+        kspace = file["kspace"][1, 0, 3, 3]
+        file["kspace"][1, 0, 3, 3] = np.nan
+    command = ["train", "--data", str(cohort), "--epochs", "1", "--out", "run", "--threads", "1", *SETTINGS]
+    done = diagnose(*command, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (4, "")
+    first, last = done.stderr.splitlines()
+    assert first.startswith("training gn, seed 0")
+    assert last.startswith("diagnose: multicoil_train/file_train_001.h5: slice 1 holds NaN, Inf or nothing; expected")
+    with h5py.File(cohort / "multicoil_train" / "file_train_001.h5", "r+") as file:
+        file["kspace"][1, 0, 3, 3] = kspace
+    assert diagnose(*command, cwd=tmp_path).returncode == 0, "the same command, once the file is mended"
+    rows = [tuple(row) for row in read_rows(cohort) if not (row[0].startswith("file_val") and "ACL" in row[7])]
+    write_labels(cohort, rows, [path.stem for path in cohort.rglob("*.h5")])
+    done = diagnose("train", "--data", str(cohort), "--epochs", "1", "--out", "other", *SETTINGS, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (4, "") and not (tmp_path / "other").exists()
+    assert done.stderr == "diagnose: acl is absent from all 30 slices of val; expected both classes there\n"
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        (["model.safetensors"], r"the weights are of another architecture: \S+ is .*; expected .* in preact-resnet-18"),
+        (
+            ["model.safetensors", "model.json"],
+            r"the weights in run are of another architecture: norm is 'bn'; expected 'gn', as in its config\.yaml",
+        ),
+    ],
+    ids=["weights", "weights and description"],
+)
+def test_a_checkpoint_of_another_architecture_is_not_evaluated(
+    diagnose, trained: dict[str, object], cohort: Path, workplace: Path, tmp_path: Path, files: list[str], message: str
+):
+    """Weights under a description that is not theirs, and both of them in a run that asked for another norm."""
+    run = Path(shutil.copytree(workplace / str(trained["run"]), tmp_path / "run"))
+    description = load_model(run)[1]
+    other = description.architecture.model_copy(update={"norm": "bn"})
+    save_model(tmp_path / "other", other.build(), description.model_copy(update={"architecture": other}))
+    for name in files:
+        shutil.copy(tmp_path / "other" / name, run / name)
+    done = diagnose("evaluate", "run", "--data", str(cohort), "--kind", "noise", "--levels", "3", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (4, "") and re.fullmatch(f"diagnose: {message}.*\n", done.stderr)
+    assert not (tmp_path / "evaluations").exists()
 
 
 def test_levels():

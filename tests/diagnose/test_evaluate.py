@@ -12,6 +12,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from diagnose.adapt import parse_adaptation
+from diagnose.checkpoint import load_model
 from diagnose.evaluate import estimate, evaluate, evaluate_predictions
 from diagnose.evaluation.prediction_table import Cell, PredictionBlock, read_table, write_table
 from diagnose.evaluation.request import EvaluationRequest
@@ -20,11 +21,16 @@ from diagnose.evaluation.shift_results import MEAN, ShiftResult, shift_results
 from diagnose.run_folder import DataLocation
 from diagnose.statistics.bootstrap import bootstrap_auroc_interval
 from diagnose.statistics.metrics import operating_point
+from diagnose.tasks.findings import predict, scores
 from diagnose.testing import SMALL, write_cohort
 from diagnose.train import fit
 from diagnose.trained_model import level_table_version
 from diagnose.training.spec import TrainSpec
+from mrisim import formats
+from mrisim.artifacts import KINDS
+from mrisim.corrupt import corrupt
 from mrisim.errors import ConfigError, DataError
+from mrisim.reconstruct import crop_to_recon, reconstruct
 
 REQUEST = EvaluationRequest(("noise", "motion"), (0, 3, 5), ("rss", "adjoint"))
 
@@ -100,6 +106,43 @@ def test_a_shift_does_not_depend_on_what_else_is_asked_for(evaluated: Path, runs
         assert row == find(whole, run="gn", recon="rss", kind=row.kind, level=row.level, finding=row.finding)
 
 
+def sense_scores(run: Path, cohort: Path, level: int) -> tuple[str, np.ndarray]:
+    """What the network says of the first test file: k-space, noise, SENSE, crop, and no cache."""
+    (path, *_) = sorted((cohort / "multicoil_test").glob("*.h5"))
+    network, description = load_model(run)
+    scan = formats.read(path)
+    artifacts = [KINDS["noise"].at_level(level, n_coils=scan.n_coils)] if level else []
+    corrupted = corrupt(scan, artifacts, seed=0, item_id=path.stem).scan
+    images = crop_to_recon(reconstruct(corrupted, "sense").magnitude, scan.acquisition)
+    return path.stem, scores(predict(network, images, description.scaling.apply))
+
+
+def test_networks_are_shown_sense_images_where_sense_is_asked_for(
+    diagnose, runs: dict[str, Path], cohort: Path, tmp_path: Path
+):
+    asked = ["--kind", "noise", "--levels", "0,3", "--threads", "1"]
+    folders = {}
+    for recon, out in (("sense", "alone"), ("rss,sense", "both")):
+        done = diagnose("evaluate", *map(str, runs.values()), *asked, "--recon", recon, "--out", out, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert all(f"{norm}  (sense, frozen)" in done.stdout for norm in runs)
+        folders[out] = {block.cell: block for block in read_table(tmp_path / out / "predictions.csv.gz")}
+    assert {(cell.split, cell.kind, cell.level, cell.recon) for cell in folders["alone"]} == {
+        ("val", "clean", 0, "rss"), ("test", "clean", 0, "sense"), ("test", "noise", 3, "sense"),
+    }  # fmt: skip
+    for cell, block in folders["alone"].items():
+        assert np.array_equal(folders["both"][cell].scores, block.scores), "whatever else is asked for"
+        if cell.recon == "sense":
+            stem, expected = sense_scores(runs[cell.run], cohort, cell.level)
+            rows = [row for row, item in enumerate(block.items) if stem in item]
+            np.testing.assert_allclose(block.scores[rows], expected, rtol=1e-4, atol=1e-4)
+            other = folders["both"][replace(cell, recon="rss")].scores
+            assert np.abs(block.scores[rows] - other[rows]).max() > 1e-2, "no mere copy of the rss images"
+    compared = diagnose("compare", "alone", *map(str, runs.values()), "--json", cwd=tmp_path)
+    (entry,) = json.loads(compared.stdout)["comparisons"]
+    assert entry["arm"] == "gn/z-score/clean/frozen/sense" and entry["difference"] is not None, compared.stderr
+
+
 def test_results_are_made_of_the_table_alone(evaluated: Path, tmp_path: Path):
     result = evaluate_predictions(evaluated / "predictions.csv.gz", tmp_path / "again")
     assert (result.folder / "results.csv").read_bytes() == (evaluated / "results.csv").read_bytes()
@@ -144,6 +187,26 @@ def test_clean_against_itself_has_no_drop():
 def test_few_patients_get_no_interval_and_the_reason():
     row = find(shift_results(stranger_blocks(n_patients=9)), kind="fog", level=1, finding="a")
     assert row.low is None and row.drop_low is None and "at least 10 are needed" in row.no_interval
+
+
+@pytest.mark.parametrize("present", [0, 1])
+@pytest.mark.parametrize("n_patients", [0, 9, 10])
+def test_few_validation_patients_refuse_the_interval_of_decisions_alone(present: int, n_patients: int):
+    """Their threshold is an estimate too; with one class in validation there is none."""
+    blocks = stranger_blocks()
+    labels = blocks[0].labels.copy()
+    labels[:, 0] = 1 - present
+    labels[: 2 * n_patients : 2, 0] = present  # one of a patient's two slices
+    results = shift_results([replace(blocks[0], labels=labels), *blocks[1:]])
+    row, mean = (find(results, kind="fog", level=1, finding=name) for name in ("a", MEAN))
+    reason = f"{n_patients} {('negative', 'positive')[present]} patients of validation: at least 10 are needed"
+    assert row.no_interval == "" and row.low is not None and row.drop_low is not None
+    assert row.no_decision_interval == (f"{reason} for an interval" if n_patients < 10 else "")
+    assert (row.balanced_accuracy is None) == (n_patients == 0)
+    assert (row.balanced_accuracy_low is None) == (row.balanced_accuracy_high is None) == (n_patients < 10)
+    assert (mean.balanced_accuracy, mean.no_decision_interval) == (None, "")
+    few = find(shift_results(stranger_blocks(n_patients=9)), kind="fog", level=1, finding="a")
+    assert few.no_decision_interval == few.no_interval != "", "too few test patients are said first"
 
 
 def test_the_order_of_rows_does_not_matter(tmp_path: Path):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import pickle
 import re
 import resource
 import signal
@@ -416,6 +417,60 @@ def test_a_damaged_state_is_refused(finished: Path, cohort: Path, tmp_path: Path
     state = tmp_path / "run" / "last.ckpt"
     state.write_bytes(state.read_bytes()[:500])
     with pytest.raises(DataError, match=r"last.ckpt cannot be taken up"):
+        fit_small(cohort, tmp_path / "run", epochs=3)
+
+
+class _Bomb:
+    """Unpickled, it writes a file."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
+
+
+@pytest.mark.parametrize(
+    ("write", "reason"),
+    [
+        (lambda state, bomb: state.write_bytes(pickle.dumps(bomb)), "no archive of torch: refused unread"),
+        (
+            lambda state, bomb: torch.save({"bomb": bomb}, state, _use_new_zipfile_serialization=False),
+            "no archive of torch: refused unread",
+        ),
+        (lambda state, bomb: torch.save(bomb, state), "it holds more than tensors and numbers: refused"),
+        (
+            lambda state, bomb: torch.save(torch.load(state, weights_only=True) | {"history": [bomb]}, state),
+            "it holds more than tensors and numbers: refused",
+        ),
+    ],
+    ids=["pickle", "torch before 1.6", "torch", "hidden in a good state"],
+)
+def test_a_pickle_bomb_is_no_state_and_does_not_go_off(diagnose, cohort: Path, tmp_path: Path, write, reason: str):
+    calls = iter(range(100))
+    with pytest.raises(Interrupted):
+        fit_small(cohort, tmp_path / "run", Watch(stop=lambda: next(calls) == 3), epochs=3)
+    state, trace = tmp_path / "run" / "last.ckpt", tmp_path / "exploded"
+    write(state, _Bomb(trace))
+    done = diagnose(*command_of(cohort)[3:], cwd=tmp_path)
+    assert done.returncode == 4 and not done.stdout and not trace.exists()
+    first, last = done.stderr.splitlines()
+    assert first.startswith("resuming gn") and last.startswith(f"diagnose: last.ckpt cannot be taken up ({reason}")
+    assert last.endswith("expected the state of this run, or --overwrite")
+    if reason.startswith("it holds"):
+        torch.load(state, weights_only=False)  # the bomb would have worked
+        assert trace.exists()
+
+
+def test_a_state_that_lacks_a_part_is_refused(cohort: Path, tmp_path: Path):
+    calls = iter(range(100))
+    with pytest.raises(Interrupted):
+        fit_small(cohort, tmp_path / "run", Watch(stop=lambda: next(calls) == 3), epochs=3)
+    state = tmp_path / "run" / "last.ckpt"
+    content = torch.load(state, weights_only=True)
+    del content["history"]
+    torch.save(content, state)
+    with pytest.raises(DataError, match=r"last.ckpt cannot be taken up \('history'\)"):
         fit_small(cohort, tmp_path / "run", epochs=3)
 
 

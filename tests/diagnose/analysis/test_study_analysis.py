@@ -306,6 +306,63 @@ def test_few_patients_get_no_interval_and_the_reason():
     assert all(row["mce_low"] is None and row["relative_mce"] is None for row in record["corruption_error"])
 
 
+def with_shifted_validation(study, blocks, offset=0.0):
+    """Add validation rows under every shift: the clean ones with an offset."""
+    for block in [block for block in blocks if block.cell.split == "val"]:
+        blocks = [*blocks, *(
+            replace(block, cell=replace(block.cell, kind=kind, level=level), scores=block.scores + np.float32(offset))
+            for kind in study.kinds for level in LEVELS
+        )]  # fmt: skip
+    return blocks
+
+
+def on_few_patients(present: int, n_patients: int):
+    """Return a change of blocks: exams of the first finding with that label are of so many patients."""
+
+    def change(block):
+        wanted = block.labels[:, 0] == present
+        kept = ~wanted | np.isin(block.patients, np.unique(block.patients[wanted])[:n_patients])
+        return replace(
+            block, items=tuple(np.array(block.items)[kept].tolist()), patients=block.patients[kept],
+            scores=block.scores[kept], labels=block.labels[kept],
+        )  # fmt: skip
+
+    return change
+
+
+@pytest.mark.parametrize("present", [0, 1])
+@pytest.mark.parametrize("n_patients", [9, 10])
+def test_few_validation_patients_refuse_the_intervals_of_decisions_and_leave_their_points(
+    present: int, n_patients: int
+):
+    study = replace(FULL, norms=("bn", "gn"), n_seeds=2, adaptations={})
+    blocks = changed(study.blocks(), on_few_patients(present, n_patients), split="val")
+    record = analyse(with_shifted_validation(study, blocks), study.runs, plan_of(study))
+    points, name = record["operating_point"], ("negative", "positive")[present]
+    for table, split in (("clean", "validation"), ("retuned", "shifted validation")):
+        reason = f"9 {name} patients of {split}: at least 10 are needed for an interval" if n_patients < 10 else ""
+        for finding, said in (("acl", reason), ("mtear", ""), (MEAN, reason and f"acl: {reason}")):
+            found = rows(points[table], finding=finding)
+            assert found and all(row["balanced_accuracy"]["value"] > 0.5 for row in found)
+            for row in found:
+                for rate in ("sensitivity", "specificity", "balanced_accuracy"):
+                    assert (row[rate]["low"] is None) == bool(said)
+                    assert row[rate]["reason"] == (said or "2 seeds: exploratory, at least 5 are advised")
+    assert points["clean_reason"] == (
+        f"acl: 9 {name} patients of validation: at least 10 are needed for an interval" if n_patients < 10 else ""
+    )
+    assert all(row["low"] is not None for row in record["dose_response"]), "no threshold enters an AUROC"
+
+
+def test_a_finding_without_a_threshold_leaves_the_mean_of_the_others():
+    study = replace(FULL, norms=("bn",), n_seeds=2, adaptations={})
+    blocks = changed(study.blocks(), on_few_patients(1, 0), split="val")
+    points = analyse(blocks, study.runs, plan_of(study))["operating_point"]
+    assert not rows(points["clean"], finding="acl")
+    for mean, other in zip(rows(points["clean"], finding=MEAN), rows(points["clean"], finding="mtear"), strict=True):
+        assert mean["balanced_accuracy"] == other["balanced_accuracy"] and mean["balanced_accuracy"]["low"] is not None
+
+
 @pytest.mark.parametrize("n_seeds", [1, 3])
 def test_separated_exams_get_no_interval_of_width_0(n_seeds: int):
     study = replace(FULL, norms=("bn", "gn"), n_seeds=n_seeds, adaptations={})
@@ -415,14 +472,7 @@ def test_a_re_tuned_threshold_needs_shifted_validation_rows_and_repairs_an_offse
     def shift(block):
         return replace(block, scores=block.scores + offset) if block.cell.level else block
 
-    blocks = changed(study.blocks(), shift)
-    for block in study.blocks():
-        if block.cell.split == "val":
-            blocks += [
-                replace(block, cell=replace(block.cell, kind=kind, level=level), scores=block.scores + offset)
-                for kind in study.kinds
-                for level in LEVELS
-            ]
+    blocks = with_shifted_validation(study, changed(study.blocks(), shift), offset)
     points = analyse(blocks, study.runs, plan_of(study))["operating_point"]
     (fixed,), (tuned,) = (rows(points[name], kind="noise", level=1, finding=MEAN) for name in ("clean", "retuned"))
     assert fixed["sensitivity"]["value"] < 0.2 and tuned["sensitivity"]["value"] > 0.75
@@ -487,6 +537,33 @@ def test_simulated_data_are_said_to_be_simulated(tmp_path: Path):
     record = analyse_study(tmp_path / "study")
     assert record["simulated"] is True and record["flag"].startswith("simulation result")
     assert str(tmp_path) not in (tmp_path / "study" / "analysis.json").read_text()
+
+
+def test_both_level_tables_are_carried_and_image_domain_kinds_leave_the_endpoint_as_it_is():
+    study = replace(FULL, norms=("bn", "gn"), n_seeds=2, adaptations={}, kinds=("noise", "madaan-rice"))
+    record = analyse(study.blocks(), study.runs)
+    assert record["data"]["level_tables"] == ["planted", "madaan-planted"]
+    assert record["plan"]["kinds"] == ["noise"] and record["kinds"] == ["noise", "madaan-rice"]
+    alone = analyse(replace(study, kinds=("noise",)).blocks(), study.runs)
+    assert record["primary"]["endpoints"][0]["value"] == alone["primary"]["endpoints"][0]["value"]
+    released = analyse(replace(study, kinds=("madaan-rice",)).blocks(), study.runs)
+    assert released["plan"]["kinds"] == ["madaan-rice"] and released["primary"]["comparisons"][0]["n_seeds"] == 2
+
+
+def test_a_plain_evaluation_without_rss_is_compared_in_its_own_reconstruction():
+    study = PlantedStudy(norms=("bn", "gn"), n_seeds=2, n_patients=24, n_slices=2, levels=(2,))
+    plain = analyse(study.blocks(), study.runs)
+
+    def into(recon):
+        return lambda block: replace(block, cell=replace(block.cell, recon=recon))
+
+    sense = changed(study.blocks(), into("sense"))  # validation stays that of training
+    record = analyse(sense, study.runs)
+    assert record["plan"]["recon"] == "sense"
+    (entry,), (expected,) = (each["primary"]["comparisons"] for each in (record, plain))
+    assert entry["difference"] == expected["difference"] and entry["n_seeds"] == 2
+    more = [block for block in sense if block.cell.split == "test"]
+    assert analyse([*more, *study.blocks()], study.runs)["plan"]["recon"] == "rss", "the base where it is there"
 
 
 def test_a_plain_evaluation_needs_no_plan():

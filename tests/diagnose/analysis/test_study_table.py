@@ -68,7 +68,7 @@ def test_what_does_not_fit_is_refused():
     with pytest.raises(DataError, match=r"are both gn/z-score/clean/frozen/rss with seed 0; expected one"):
         study_table(blocks, STUDY.runs | {"gn__z-score__seed1": RunFactors("gn", "z-score", "", 0)})
     other = [replace(block, cell=replace(block.cell, level_table="2")) for block in blocks[-1:]]
-    with pytest.raises(DataError, match="made with the level tables 2, planted; expected one"):
+    with pytest.raises(DataError, match="k-space kinds were made with the level tables 2, planted; expected one"):
         study_table([*blocks[:-1], *other], STUDY.runs)
     with pytest.raises(DataError, match="is there twice"):
         study_table([*blocks, blocks[-1]], STUDY.runs)
@@ -99,6 +99,37 @@ def test_image_domain_kinds_are_no_part_of_an_endpoint_unless_named():
     assert (kinds, levels) == (("noise",), (1, 3))
     assert columns.tolist() == [[1, 2]]
     assert table.cells_of(replace(plan, kinds=("madaan-rice",)))[2].tolist() == [[3, 4]]
+
+
+def test_image_domain_kinds_are_the_endpoint_where_there_are_no_others():
+    study = replace(STUDY, kinds=("madaan-rice", "madaan-field"))
+    table = study_table(study.blocks(), study.runs)
+    kinds, levels, columns = table.cells_of(AnalysisPlan("bn", ("gn",), RSS))
+    assert (kinds, levels, columns.tolist()) == (study.kinds, (1, 3), [[1, 2], [3, 4]])
+
+
+def test_levels_of_image_domain_kinds_ask_nothing_of_the_others():
+    study = replace(STUDY, kinds=("noise", "madaan-rice"))
+    blocks = [block for block in study.blocks() if (block.cell.kind, block.cell.level) != ("noise", 3)]
+    kinds, levels, columns = study_table(blocks, study.runs).cells_of(AnalysisPlan("bn", ("gn",), RSS))
+    assert (kinds, levels, columns.tolist()) == (("noise",), (1,), [[1]])
+
+
+def test_each_family_of_kinds_has_one_level_table():
+    study = replace(STUDY, kinds=("noise", "madaan-rice"))
+    blocks = study.blocks()
+    assert {block.cell.level_table for block in blocks} == {"planted", "madaan-planted"}
+    assert study_table(blocks, study.runs).level_tables == ("planted", "madaan-planted")
+    assert study_table(STUDY.blocks(), STUDY.runs).level_tables == ("planted",)
+    for kind, family, found in (
+        ("noise", "k-space kinds", "2, planted"),
+        ("clean", "k-space kinds", "2, planted"),
+        ("madaan-rice", "kinds madaan-...", "2, madaan-planted"),
+    ):
+        place = next(index for index, block in enumerate(blocks) if block.cell.kind == kind)
+        other = replace(blocks[place], cell=replace(blocks[place].cell, level_table="2"))
+        with pytest.raises(DataError, match=f"{family} were made with the level tables {found}; expected one"):
+            study_table([*blocks[:place], other, *blocks[place + 1 :]], study.runs)
 
 
 def test_a_finding_of_one_patient_is_left_out_and_few_patients_are_refused_an_interval():

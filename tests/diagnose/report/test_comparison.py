@@ -39,6 +39,32 @@ def test_an_evaluation_and_its_runs_give_the_same_table(study: Path, tmp_path: P
         compare([alone])
 
 
+def test_image_domain_kinds_alone_are_compared_as_k_space_kinds_are(study: Path, tmp_path: Path, diagnose):
+    """README: evaluate with --kind madaan, then compare."""
+    runs = [str(run) for run in runs_of(study)]
+    done = diagnose(
+        "evaluate", *runs, "--kind", "madaan", "--levels", "2", "--threads", "1", "--out", "released", cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    done = diagnose("compare", "released", *runs, "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    (entry,) = json.loads(done.stdout)["comparisons"]
+    areas: dict[str, dict[str, np.ndarray]] = {}
+    for block in read_table(tmp_path / "released" / "predictions.csv.gz"):
+        if block.cell.split == "test":
+            of_findings = [
+                roc_auc_score(labels, scores) for labels, scores in zip(block.labels.T, block.scores.T, strict=True)
+            ]
+            areas.setdefault(block.cell.run, {})[block.cell.kind] = np.array(of_findings)
+    differences = []
+    for seed in (1, 2):
+        bn, gn = (areas[f"{norm}__z-score__seed{seed}"] for norm in ("bn", "gn"))
+        learnt = (bn.pop("clean") >= 0.8) & (gn.pop("clean") >= 0.8)
+        assert len(bn) == 5 and learnt.any()
+        differences.append(np.mean([(gn[kind] - bn[kind])[learnt].mean() for kind in bn]))
+    assert entry["difference"] == pytest.approx(np.mean(differences), abs=1e-6) and entry["n_seeds"] == 2
+
+
 def test_runs_alone_are_compared_on_clean_images(study: Path):
     result = compare(runs_of(study))
     (entry,) = result.comparisons

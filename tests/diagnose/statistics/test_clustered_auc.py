@@ -175,6 +175,8 @@ def test_too_few_patients_are_refused_with_the_reason(n_positive, n_negative):
     expected = {9: "9 positive patients", 30: "9 negative patients", 10: ""}[n_positive]
     assert reason.startswith(expected)
     assert bool(reason) == (n_positive + n_negative > 20)
+    other = refusal(labels, patients, of="validation")
+    assert other.replace("patients of validation", "patients") == reason and bool(other) == bool(reason)
 
 
 def test_separated_exams_have_no_interval():

@@ -19,6 +19,7 @@ from diagnose.study.engine import StudyResult, run_study
 from diagnose.study.spec import StudySpec, make_study, read_study
 from diagnose.study.state import is_worked_on, study_state
 from diagnose.testing import SMALL
+from diagnose.trained_model import level_table_version
 from mrisim.errors import ConfigError
 
 FINAL = (
@@ -105,6 +106,19 @@ def test_a_study_leaves_what_it_promises(finished: tuple[StudyResult, float], co
         if path.name != "location.json" and path.is_file():
             text = path.read_text(errors="replace")
             assert str(cohort) not in text and str(folder) not in text, f"{path.name} holds an absolute path"
+
+
+def test_kinds_in_k_space_and_on_images_stand_side_by_side_from_training_to_report(cohort: Path, tmp_path: Path):
+    """Their levels are of two tables, by design; only those in k-space are the endpoint."""
+    spec = tiny_study(evaluation={"kinds": ["noise", "madaan-rice"], "levels": [0, 4]})
+    result = run_study(spec, DataLocation(cohort), tmp_path / "study", n_workers=2)
+    versions = [level_table_version("noise"), level_table_version("madaan-rice")]
+    assert result.analysis is not None and result.analysis["data"]["level_tables"] == versions
+    assert result.analysis["plan"]["kinds"] == ["noise"] and result.analysis["kinds"] == ["noise", "madaan-rice"]
+    assert len(result.analysis["primary"]["comparisons"]) == 1 and result.report is not None
+    for name in ("report.html", "model_card.md", "checklist.md"):
+        assert "; ".join(versions) in (result.report.parent / name).read_text(), name
+    assert json.loads((result.report.parent / "report.json").read_text())["level_tables"] == versions
 
 
 def test_its_state_is_told_from_files(finished: tuple[StudyResult, float], tmp_path: Path):
