@@ -254,10 +254,10 @@ def _adaptation_text(aurocs: StudyAurocs) -> str:
         return ""
     if not found:
         return (
-            "bn was evaluated with the statistics of training only, not with precise-bn or prediction-time ones. "
+            "bn was evaluated with the statistics of training only, not with precise-bn or prediction-time ones; "
             + NO_FINDING_WITHOUT
         )
-    return f"bn was also evaluated as {', '.join(found)}: see the tables of those names. {NO_FINDING_WITHOUT}"
+    return f"bn was also evaluated as {', '.join(found)}: see the tables of those names; {NO_FINDING_WITHOUT}"
 
 
 def _plain(value: Any) -> Any:
