@@ -38,6 +38,8 @@ class Watch:
     images: Progress | None = None
     stop: Callable[[], bool] = lambda: False
     """Asked after every batch: True saves the state and ends the run."""
+    batch: Callable[[int, int, int, float], None] = lambda epoch, done, total, loss: None
+    """Told after every batch: epoch, counted from 1, its batches done and in all, and its mean loss so far."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,8 +87,9 @@ def run_epoch(state: TrainingState, course: Course) -> None:
 def _train_batches(state: TrainingState, course: Course, loss: BatchLoss) -> None:
     """Take the steps of an epoch that are not taken yet."""
     spec, group, n_items = course.spec, course.group, course.task.n_items
+    n_batches = batches_in_epoch(course.task, spec)
     state.network.train()
-    for number in range(state.n_batches_done, batches_in_epoch(course.task, spec)):
+    for number in range(state.n_batches_done, n_batches):
         start, stop = number * spec.batch, min((number + 1) * spec.batch, n_items)
         state.optimizer.zero_grad(set_to_none=True)
         loss_sum = _backward(state.network, loss, group.part(start, stop), stop - start, course.execution)
@@ -98,6 +101,7 @@ def _train_batches(state: TrainingState, course: Course, loss: BatchLoss) -> Non
         loss_sum, n_stops = group.totals(loss_sum, float(course.watch.stop()))
         state.loss_sum += loss_sum
         state.n_batches_done = number + 1
+        course.watch.batch(state.epoch + 1, number + 1, n_batches, state.loss_sum / stop)
         if n_stops:
             group.first(lambda: _stop(state, course.folder))
 

@@ -80,6 +80,14 @@ def test_a_run_leaves_what_it_promises(finished: Path, cohort: Path):
             assert str(cohort) not in path.read_text(), f"{path.name} holds an absolute path"
 
 
+def test_the_caller_hears_of_every_batch(cohort: Path, tmp_path: Path):
+    heard: list[tuple[int, int, int, float]] = []
+    run = fit_small(cohort, tmp_path / "run", Watch(batch=lambda *progress: heard.append(progress))).folder
+    assert [progress[:3] for progress in heard] == [(epoch, done, 6) for epoch in (1, 2) for done in range(1, 7)]
+    history = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert [heard[5][3], heard[11][3]] == [entry["train_loss"] for entry in history]
+
+
 def test_the_same_request_is_not_trained_twice_and_another_is_refused(finished: Path, cohort: Path):
     before = (finished / "model.safetensors").stat().st_mtime_ns
     again = fit_small(cohort, finished, epochs=3)
