@@ -27,7 +27,7 @@ from diagnose.run_folder import (
 from diagnose.torch_device import CPU, resolve_device
 from diagnose.training.distributed import SMALL_PART, ProcessGroup, process_group
 from diagnose.training.execution import Execution, deterministic_kernels
-from diagnose.training.loop import Course, Watch, batches_in_epoch, run_epoch
+from diagnose.training.loop import Course, Interrupted, Watch, batches_in_epoch, interruptible, run_epoch
 from diagnose.training.spec import LoopSpec
 from diagnose.training.state import new_state
 from diagnose.training.task import Task, TrainingData, task_module
@@ -95,7 +95,8 @@ def fit(
         torch.set_num_threads(known.n_threads if known else n_threads)
         try:
             with deterministic_kernels(device):
-                task = module.prepare(spec, data, watch.images, n_threads=n_threads, group=group)
+                progress = watch.between_volumes if group.is_first else None
+                task = module.prepare(spec, data, progress, n_threads=n_threads, group=group)
                 results = _train_and_predict(task, spec, folder, device, watch, group)
         finally:
             torch.set_num_threads(n_threads_before)
@@ -160,7 +161,7 @@ def _train_and_predict(
             run_epoch(state, course)
     finally:
         task.close(folder)
-    return group.first(lambda: _finish(task, spec, state.history, execution, folder))
+    return group.first(lambda: _finish(course, state.history))
 
 
 def _execution(
@@ -175,14 +176,17 @@ def _execution(
     return execution
 
 
-def _finish(
-    task: Task, spec: LoopSpec, history: list[dict[str, Any]], execution: Execution, folder: Path
-) -> dict[str, Any]:
+def _finish(course: Course, history: list[dict[str, Any]]) -> dict[str, Any]:
     """Predict with the best weights and write what a finished run holds."""
+    folder, n_processes = course.folder, course.execution.n_processes
     write_metrics(folder, history)
-    draw_progress(folder, history, task.measure)
-    results = task.finish(folder, execution)
-    results |= {"n_processes": execution.n_processes, "batch_per_process": spec.batch // execution.n_processes}
+    draw_progress(folder, history, course.task.measure)
+    results = course.task.finish(folder, course.execution, partial(interruptible, stop=course.watch.stop, end=_stop))
+    results |= {"n_processes": n_processes, "batch_per_process": course.spec.batch // n_processes}
     write_text(folder / "results.json", json.dumps(results, indent=2) + "\n")
     write_text(folder / DONE, "")
     return results
+
+
+def _stop() -> None:
+    raise Interrupted("stopped in the final predictions; the training is done and saved, the same command goes on")

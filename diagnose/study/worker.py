@@ -11,7 +11,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -89,11 +89,8 @@ def _watch(study_process: int, action: str, say: Callable[[str], None]) -> Watch
     def stop() -> bool:
         return bool(asked) or os.getppid() != study_process
 
-    def images(what: str, done: int, total: int) -> None:
-        if stop():
-            raise Interrupted(f"stopped at {done} of {total} {what}; the same command goes on")
-
-    return Watch(say, images, stop)
+    watch = Watch(say, stop=stop)
+    return replace(watch, images=watch.between_volumes)
 
 
 ACTIONS: dict[str, Callable[[Task, Watch], None]] = {"train": _train, "evaluate": _evaluate}

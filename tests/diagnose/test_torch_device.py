@@ -119,13 +119,13 @@ def test_images_go_where_the_weights_lie():
 
 @pytest.mark.usefixtures("no_gpu")
 def test_a_run_goes_on_where_it_began(cohort: Path, tmp_path: Path):
-    calls = iter(range(100))
+    file = tmp_path / "run" / "env.json"
     with pytest.raises(Interrupted):
-        fit(small_spec(), DataLocation(cohort), tmp_path / "run", watch=Watch(stop=lambda: next(calls) == 1))
-    environment = json.loads((tmp_path / "run" / "env.json").read_text())
+        fit(small_spec(), DataLocation(cohort), tmp_path / "run", watch=Watch(stop=file.exists))
+    environment = json.loads(file.read_text())
     assert environment["execution"]["device"] == "cpu"
     environment["execution"]["device"] = "cuda"
-    (tmp_path / "run" / "env.json").write_text(json.dumps(environment))
+    file.write_text(json.dumps(environment))
     with pytest.raises(ConfigError, match=r"the run was begun on cuda: device is 'cuda'.*--overwrite or another --out"):
         fit(small_spec(), DataLocation(cohort), tmp_path / "run")
 

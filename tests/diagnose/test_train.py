@@ -100,10 +100,16 @@ def test_two_runs_of_one_request_are_equal_bit_for_bit(finished: Path, cohort: P
     assert_same_run(fit_small(cohort, tmp_path / "run", epochs=3).folder, finished)
 
 
-@pytest.mark.parametrize("stop_after", [1, 7, 6 * 2])
-def test_stopped_and_resumed_is_bit_identical(finished: Path, cohort: Path, tmp_path: Path, stop_after: int):
+@pytest.mark.parametrize(
+    ("stop_after", "where"),
+    [(1, "epoch 1"), (7, "epoch 1"), (8, "epoch 1"), (12, "epoch 2"), (26, "the final predictions")],
+)
+def test_stopped_and_resumed_is_bit_identical(
+    finished: Path, cohort: Path, tmp_path: Path, stop_after: int, where: str
+):
+    """An epoch asks before its first batch, after each of its six, and in validation; the last asks are of the test."""
     calls = iter(range(1000))
-    with pytest.raises(Interrupted) as caught:
+    with pytest.raises(Interrupted, match=f"stopped in {where}; .*saved, the same command goes on") as caught:
         fit_small(cohort, tmp_path / "run", Watch(stop=lambda: next(calls) == stop_after - 1), epochs=3)
     assert caught.value.exit_code == 6
     assert not (tmp_path / "run" / "DONE").exists()
@@ -211,6 +217,31 @@ def test_sigterm_saves_and_exits_with_6(cohort: Path, tmp_path: Path):
     _, rest = process.communicate(timeout=60)
     assert process.returncode == 6
     assert "the state is saved" in rest and (tmp_path / "run" / "last.ckpt").exists()
+
+
+def test_sigterm_while_images_are_made_stops_between_volumes(finished: Path, cohort: Path, tmp_path: Path):
+    """Long before there is a batch: nothing is trained, and the same command goes on."""
+    environment = {**os.environ, "MRISIM_CACHE": str(tmp_path / "cache")}
+    process = subprocess.Popen(
+        command_of(cohort), cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stderr is not None and process.stderr.readline().startswith("training gn")
+    process.send_signal(signal.SIGTERM)
+    _, rest = process.communicate(timeout=60)
+    assert process.returncode == 6, rest
+    assert re.fullmatch(r"diagnose: stopped at \d+ of 14 images; the same command goes on\n", rest)
+    assert not (tmp_path / "run" / "last.ckpt").exists() and not list((tmp_path / "cache").rglob("*.part"))
+    assert_same_run(fit_small(cohort, tmp_path / "run", epochs=3).folder, finished)
+
+
+def test_sigterm_while_the_embedded_cohort_is_made_exits_with_6(tmp_path: Path):
+    environment = {**os.environ, "MRISIM_CACHE": str(tmp_path / "cache")}
+    command = [sys.executable, "-m", "diagnose.cli", "train"]
+    process = subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None and process.stderr.readline().startswith("simulating a knee cohort")
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=60)
+    assert process.returncode == 6 and not (tmp_path / "runs").exists()
 
 
 def test_all_norms_start_from_the_same_weights_and_see_the_same_batches(cohort: Path, tmp_path: Path):

@@ -79,10 +79,14 @@ def test_a_step_takes_everything_to_the_device(heads, step_off_the_cpu):
     step_off_the_cpu(prepare(small_spec(), data, None, n_threads=1, group=ProcessGroup()))
 
 
-@pytest.mark.parametrize("stop_after", [1, 3, 5])
-def test_stopped_and_resumed_is_bit_identical(segmentation_run, heads, tmp_path, stop_after):
+@pytest.mark.parametrize(
+    ("stop_after", "where"),
+    [(3, "at 3 of 4 cases"), (16, "in epoch 1"), (20, "in epoch 1"), (28, "in epoch 2"), (49, "in the final pred")],
+)
+def test_stopped_and_resumed_is_bit_identical(segmentation_run, heads, tmp_path, stop_after, where):
+    """It asks between cases, then ten times an epoch: before it, after its three batches, in validation."""
     calls = iter(range(1000))
-    with pytest.raises(Interrupted):
+    with pytest.raises(Interrupted, match=f"stopped {where}.*the same command goes on"):
         fit_small(heads, tmp_path / "run", Watch(stop=lambda: next(calls) == stop_after - 1))
     assert not (tmp_path / "run" / "DONE").exists()
     assert_same_run(fit_small(heads, tmp_path / "run").folder, segmentation_run)
