@@ -7,6 +7,7 @@ import resource
 import signal
 import subprocess
 import sys
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -20,11 +21,13 @@ from diagnose.evaluation.prediction_table import read_table
 from diagnose.norms import NORMS
 from diagnose.run_folder import DataLocation, read_spec
 from diagnose.slice_images import ImageStore, Shift, image_store, make_images, split_images
+from diagnose.tasks.classification import lines_of
 from diagnose.tasks.findings import loss
 from diagnose.testing import SMALL, read_rows, write_cohort, write_labels
 from diagnose.train import fit
 from diagnose.training.execution import Execution, channels_last_is_safe, choose_execution, deterministic_kernels
 from diagnose.training.loop import Interrupted, Watch
+from diagnose.training.run_log import logged
 from diagnose.training.sampling import (
     draw_train_shift,
     epoch_order,
@@ -66,7 +69,7 @@ def test_a_run_leaves_what_it_promises(finished: Path, cohort: Path):
     assert names == {
         "config.yaml", "data.lock.json", "split.csv", "env.json", "identity.txt", "location.json", "last.ckpt",
         "metrics.jsonl", "progress.png", "model.safetensors", "model.json", "predictions.csv.gz", "results.json",
-        "DONE",
+        "DONE", "train.log",
     }  # fmt: skip
     assert read_spec(finished) == small_spec(epochs=3)
     lock = json.loads((finished / "data.lock.json").read_text())
@@ -76,8 +79,37 @@ def test_a_run_leaves_what_it_promises(finished: Path, cohort: Path):
     assert load_model(finished)[1].epoch == best["epoch"]
     assert history[-1]["train_loss"] < history[0]["train_loss"]
     for path in finished.iterdir():
-        if path.suffix in (".json", ".yaml", ".jsonl", ".csv"):
+        if path.suffix in (".json", ".yaml", ".jsonl", ".csv", ".log"):
             assert str(cohort) not in path.read_text(), f"{path.name} holds an absolute path"
+
+
+def test_the_log_holds_what_is_said_whatever_ends_the_run_and_how_often_it_is_resumed(cohort: Path, tmp_path: Path):
+    folder, said = tmp_path / "run", []
+    with pytest.raises(Interrupted) as stopped:
+        fit_small(cohort, folder, Watch(said.append, stop=lambda: any(text.startswith("epoch 1") for text in said)))
+    said.append(str(stopped.value))
+    fit_small(cohort, folder, Watch(said.append))
+    stamps, texts = zip(*(line.split(" ", 1) for line in (folder / "train.log").read_text().splitlines()), strict=True)
+    assert list(stamps) == sorted(stamps)
+    assert all(datetime.fromisoformat(stamp).utcoffset() == timedelta(0) for stamp in stamps)
+    assert list(texts[: len(said)]) == [text.replace(str(folder), "run") for text in said]
+    assert [text.split(" ")[0] for text in said] == ["training", "epoch", "stopped", "resuming", "epoch"]
+    results = json.loads((folder / "results.json").read_text())
+    assert list(texts[len(said) :]) == ["finished", *lines_of(results)]
+    before = (folder / "train.log").read_bytes()
+    assert fit_small(cohort, folder).was_done and (folder / "train.log").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("error", "line"), [(ConfigError("lr is 9; expected less"), "lr is 9; expected less"), (KeyError("x"), "KeyError")]
+)
+def test_the_log_ends_with_what_went_wrong(tmp_path: Path, error: Exception, line: str):
+    (tmp_path / "train.log").write_text("before\n")
+    with pytest.raises(type(error)), logged(tmp_path, Watch()) as watch:
+        watch.say(f"training gn, in {tmp_path}")
+        raise error
+    before, said, last = (tmp_path / "train.log").read_text().splitlines()
+    assert before == "before" and said.endswith(f"+00:00 training gn, in {tmp_path.name}") and last.endswith(line)
 
 
 def test_the_caller_hears_of_every_batch(cohort: Path, tmp_path: Path):

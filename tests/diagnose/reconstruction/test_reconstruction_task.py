@@ -140,7 +140,7 @@ def test_a_run_leaves_what_it_promises_and_beats_zero_filling(finished: Path):
     assert names == {
         "config.yaml", "data.lock.json", "split.csv", "env.json", "identity.txt", "location.json", "last.ckpt",
         "metrics.jsonl", "progress.png", "model.safetensors", "model.json", "quality.csv.gz", "results.json", "DONE",
-        "epochs",
+        "epochs", "train.log",
     }  # fmt: skip
     rows = read_quality(finished / "quality.csv.gz")
     own, trivial = ([row for row in rows if row.run == run] for run in (finished.name, ZERO_FILLED))

@@ -69,6 +69,9 @@ def test_a_run_leaves_what_it_promises(segmentation_run, heads):
         assert gain["difference"] == pytest.approx(expected) and gain["low"] <= expected <= gain["high"]
     assert results["dice"]["mean"]["dice"] == pytest.approx(test.dice.mean())
     assert len(lines_of(results)) == 2 + len(CLASSES) + 1
+    log = [line.split(" ", 2)[1] for line in (segmentation_run / "train.log").read_text().splitlines()]
+    first = ["note:", "training", "epoch", "epoch", "epoch", "finished"]
+    assert log[: len(first)] == first and len(log) == len(first) + len(lines_of(results))
     for path in segmentation_run.iterdir():
         if path.suffix in (".json", ".yaml", ".jsonl", ".csv"):
             assert str(heads) not in path.read_text(), f"{path.name} holds an absolute path"
