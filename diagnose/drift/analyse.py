@@ -24,7 +24,7 @@ import numpy as np
 import torch
 
 from diagnose.adapt import batch_norms
-from diagnose.cost_estimate import Cost, as_time, image_bytes, seconds_per_image
+from diagnose.cost_estimate import Cost, as_time, image_bytes, seconds_per_image, where
 from diagnose.dataset import SliceTable
 from diagnose.drift.cell import DriftCell, Reference, SplitMaterial, drift_rows, swap_rows
 from diagnose.drift.request import DriftRequest, drawn_slices
@@ -34,6 +34,7 @@ from diagnose.evaluation.runs import load_models, open_output, record_of_runs, t
 from diagnose.run_folder import DataLocation
 from diagnose.slice_images import CLEAN, Shift, image_store, simulator_hash, split_images
 from diagnose.tasks.findings import predict
+from diagnose.torch_device import CPU, resolve_device
 from diagnose.trained_model import TrainedModel
 from diagnose.training.loop import Watch
 from mrisim.errors import DataError
@@ -54,7 +55,7 @@ class DriftResult:
 
 def analyse_drift(
     runs: Sequence[Path], request: DriftRequest, out: Path | None = None, *, data: DataLocation | None = None,
-    overwrite: bool = False, n_threads: int = 1, watch: Watch | None = None,
+    overwrite: bool = False, n_threads: int = 1, device: str = CPU, watch: Watch | None = None,
 ) -> DriftResult:  # fmt: skip
     """Write ``drift.csv``, ``swap.csv`` (where a run has batch norm) and ``drift.json``.
 
@@ -65,7 +66,7 @@ def analyse_drift(
     request : DriftRequest
     out : Path, optional
         ``drift/<runs>__<hash>`` by default.
-    data, overwrite, n_threads, watch
+    data, overwrite, n_threads, device, watch
         As in `diagnose.evaluate.evaluate`.
 
     Raises
@@ -75,8 +76,8 @@ def analyse_drift(
     ConfigError
         If `out` holds something else, or a network has no more batch norms than are to be swapped.
     """
-    watch = watch or Watch()
-    models = load_models(runs)
+    watch, device = watch or Watch(), resolve_device(device)
+    models = load_models(runs, device)
     table = table_of_runs(models, data).of_split(request.split)
     _check_swaps(models, request)
     record = request.record() | record_of_runs(models) | {"data": table.identity}
@@ -95,6 +96,8 @@ def _make_cells(
 ) -> list[dict[str, Any]]:
     """Return the content of every cell, run by run; those that lie in the folder are read."""
     store = image_store(models[0].crop, n_threads=n_threads)
+    # Sums differ from one device to another: a table is of one.
+    made_by = {"simulator": simulator_hash(), "device": models[0].execution.device}
     rows = drawn_slices(len(table.labels), request.n_slices)
     references: dict[tuple[str, str], Reference] = {}
     found: dict[tuple[int, int], dict[str, Any]] = {}
@@ -104,7 +107,7 @@ def _make_cells(
         for place, model in enumerate(models):
             path = folder / f"{place:03d}-{number:03d}-{label}.json"
             found_before = _read_cell(path) if path.exists() else {}
-            if found_before.get("simulator") == simulator_hash():
+            if {name: found_before.get(name) for name in made_by} == made_by:
                 found[place, number] = found_before
             else:
                 material = SplitMaterial(table, split_images(table, shift, store, watch.images), rows, gain)
@@ -115,7 +118,7 @@ def _make_cells(
                     references[key] = Reference.of(model, clean)
                 cell = DriftCell.of(model, request.split, shift, gain)
                 content = {
-                    "simulator": simulator_hash(),
+                    **made_by,
                     "drift": drift_rows(cell, model, material, references[key]),
                     "swap": swap_rows(cell, model, material, references[key], request.n_swapped)
                     if request.swap
@@ -151,8 +154,9 @@ def _finish(folder: Path, record: dict[str, Any], parts: list[dict[str, Any]], n
 
 
 def estimate(
-    runs: Sequence[Path], request: DriftRequest, *, data: DataLocation | None = None, n_threads: int = 1
-) -> Cost:
+    runs: Sequence[Path], request: DriftRequest, *, data: DataLocation | None = None, n_threads: int = 1,
+    device: str = CPU,
+) -> Cost:  # fmt: skip
     """Return what an analysis would take if no image of it were in the cache yet; nothing is written.
 
     Raises
@@ -160,7 +164,8 @@ def estimate(
     DataError, ConfigError
         As `analyse_drift`.
     """
-    models = load_models(runs)
+    device = resolve_device(device)
+    models = load_models(runs, device)
     table = table_of_runs(models, data).of_split(request.split)
     _check_swaps(models, request)
     n_slices, shape = len(table.labels), models[0].description.image_shape
@@ -177,7 +182,7 @@ def estimate(
     return Cost({
         "split": f"{request.split}: {len(set(table.patients.tolist()))} patients, {n_slices} slices",
         "cells": f"{n_cells} (kinds x levels x reconstructions, clean, and the control) of {len(models)} networks",
-        "analysis": f"{as_time(seconds)} on {n_threads} threads",
+        "analysis": f"{as_time(seconds)} on {where(device, n_threads)}",
         "images": f"at most {as_time(per_slice * n_slices)} on {n_threads} threads, "
         f"{image_bytes(table, shape, len(request.shifts)) / 1e6:.0f} MB in the cache (those of `evaluate` are reused)",
         "notes": "; ".join(_notes(models, request, n_slices)),
