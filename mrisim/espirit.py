@@ -2,8 +2,8 @@
 
 The maps of `sigpy.mri.app.EspiritCalib` with one set, computed without its detours: the kernels come from the Gram
 matrix of the calibration square; their products are summed on the few lags that they span and brought to the image by
-two thin Fourier matrices; and the power iteration of a pixel starts where the eigenvectors of the two pixels to its left
-point to.
+two thin Fourier matrices; and the power iteration of a pixel starts from where the eigenvectors of the two pixels to
+its left point to.
 
 References
 ----------
