@@ -34,6 +34,7 @@ from diagnose.cli_output import (
     raise_for_missing_cohort,
     stop_on_sigterm,
 )  # fmt: skip
+from diagnose.cli_progress import batch_progress
 from mrisim.errors import MrisimError, UsageError
 
 # Everything heavy is imported inside the commands: --help must answer at once.
@@ -124,8 +125,9 @@ def train(
         cost = learnt.estimate(spec, location, folder=out, **resources)
         print_result(cost.record, cost.lines, as_json)
         return
-    watch = Watch(log, image_progress(), stop_on_sigterm())
-    result = fit(spec, location, out, overwrite=overwrite, **resources, watch=watch)
+    with batch_progress(spec.epochs) as on_batch:
+        watch = Watch(log, image_progress(), stop_on_sigterm(), on_batch)
+        result = fit(spec, location, out, overwrite=overwrite, **resources, watch=watch)
     if result.was_done:
         log(f"{result.folder} is a finished run of this request; these are its results")
     lines = [f"run {result.folder}", *learnt.lines_of(result.results)]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from diagnose.cli_options import (
     AsJson,
     Data,
+    Device,
     DryRun,
     Labels,
     Out,
@@ -51,6 +52,7 @@ def drift(
     labels: Labels = None,
     out: Out = None,
     threads: Threads = None,
+    device: Device = "auto",
     overwrite: Overwrite = False,
     dry_run: DryRun = False,
     as_json: AsJson = False,
@@ -70,15 +72,14 @@ def drift(
         slices, swap, parse_swap_layers(swap_layers),
     )  # fmt: skip
     location = None if data is None else DataLocation(data, labels)
-    n_threads = threads or n_cores()
+    resources: dict[str, Any] = {"n_threads": threads or n_cores(), "device": device}
     if dry_run:
-        cost = estimate(runs, request, data=location, n_threads=n_threads)
+        cost = estimate(runs, request, data=location, **resources)
         print_result(cost.record, cost.lines, as_json)
         return
     stop_on_sigterm(at_once=True)
     result = analyse_drift(
-        runs, request, out, data=location, overwrite=overwrite, n_threads=n_threads,
-        watch=Watch(log, image_progress()),
+        runs, request, out, data=location, overwrite=overwrite, **resources, watch=Watch(log, image_progress())
     )  # fmt: skip
     for note in result.notes:
         log(f"note: {note}")

@@ -33,6 +33,7 @@ def default_data(spec: CohortSpec | CohortCollection | None = None) -> Path:
     """Return an embedded cohort, the knees if none is named; it is made, and announced, on first use."""
     from mrisim.cohort_cache import default_cohort
 
+    stop_on_sigterm(at_once=True)  # the patients that are made are kept
     return default_cohort(count_progress("patients"), announce=log, spec=spec)
 
 

@@ -1,6 +1,7 @@
 """The folder of a training run: what was asked, on which data, with which versions, how it went.
 
     config.yaml data.lock.json split.csv env.json    before training
+    train.log                                        from the first line that the run says
     metrics.jsonl last.ckpt                          after every epoch
     progress.png                                     after every fifth, and at the end
     model.safetensors model.json                     whenever validation is better than ever
@@ -25,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from diagnose.torch_device import CPU, gpu_name
 from diagnose.training.execution import Execution
 from diagnose.training.spec import LoopSpec, Spec, TrainSpec
 from mrisim.errors import ConfigError, DataError
@@ -213,7 +215,8 @@ def is_simulated(runs: Sequence[Path]) -> bool | None:
 
 def remember_execution(folder: Path, execution: Execution) -> None:
     """Write environment and formats: a resumed run takes the same formats and as many threads."""
-    write_text(folder / "env.json", json.dumps(environment() | {"execution": execution.model_dump()}, indent=2) + "\n")
+    content = environment(execution.device) | {"execution": execution.model_dump()}
+    write_text(folder / "env.json", json.dumps(content, indent=2) + "\n")
 
 
 def recall_execution(folder: Path) -> Execution | None:
@@ -222,8 +225,8 @@ def recall_execution(folder: Path) -> Execution | None:
     return Execution(**json.loads(file.read_text(encoding="utf-8"))["execution"]) if file.is_file() else None
 
 
-def environment() -> dict[str, Any]:
-    """Return versions and machine, without the name of the machine or of its user."""
+def environment(device: str = CPU) -> dict[str, Any]:
+    """Return versions, machine and the GPU that a device is, without the name of the machine or of its user."""
     from importlib.metadata import PackageNotFoundError, version
 
     versions = {}
@@ -237,6 +240,7 @@ def environment() -> dict[str, Any]:
         "system": platform.system(),
         "machine": platform.machine(),
         "n_cpus": os.cpu_count(),
+        "gpu": gpu_name(device),
         "versions": versions,
         **_git_state(),
     }

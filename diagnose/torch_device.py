@@ -43,6 +43,11 @@ def resolve_device(device: str) -> str:
     return device
 
 
+def gpu_name(device: str) -> str | None:
+    """Return what a GPU calls itself, as in "NVIDIA H100 80GB HBM3"; None for the CPU."""
+    return torch.cuda.get_device_name(device) if torch.device(device).type == "cuda" else None
+
+
 def device_of(network: nn.Module) -> torch.device:
     """Return where the weights of a network lie, and its inputs have to go; one without weights is on the CPU."""
     weights = next(network.parameters(), None)

@@ -7,6 +7,7 @@ AdamW, early stop on clean validation, best checkpoint. What is learnt, from whi
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -27,7 +28,8 @@ from diagnose.run_folder import (
 from diagnose.torch_device import CPU, resolve_device
 from diagnose.training.distributed import SMALL_PART, ProcessGroup, process_group
 from diagnose.training.execution import Execution, deterministic_kernels
-from diagnose.training.loop import Course, Watch, batches_in_epoch, run_epoch
+from diagnose.training.loop import Course, Interrupted, Watch, batches_in_epoch, interruptible, run_epoch
+from diagnose.training.run_log import append, logged
 from diagnose.training.spec import LoopSpec
 from diagnose.training.state import new_state
 from diagnose.training.task import Task, TrainingData, task_module
@@ -88,17 +90,9 @@ def fit(
         begun = group.first(partial(_begin, folder, spec, data, location, overwrite, group.n_processes))
         if begun == "done":
             return FitResult(folder, json.loads((folder / "results.json").read_text(encoding="utf-8")), was_done=True)
-        _announce(begun, folder, spec, data, group.n_processes, watch)
-        known = group.first(lambda: recall_execution(folder))
-        device = device if known is None else _device_again(known)
-        n_threads_before = torch.get_num_threads()
-        torch.set_num_threads(known.n_threads if known else n_threads)
-        try:
-            with deterministic_kernels(device):
-                task = module.prepare(spec, data, watch.images, n_threads=n_threads, group=group)
-                results = _train_and_predict(task, spec, folder, device, watch, group)
-        finally:
-            torch.set_num_threads(n_threads_before)
+        with logged(folder, watch) if group.is_first else nullcontext(watch) as watch:
+            _announce(begun, folder, spec, data, group.n_processes, watch)
+            results = _carry_out(spec, data, folder, (n_threads, device), watch, group)
     return FitResult(folder, results, was_done=False)
 
 
@@ -147,6 +141,23 @@ def _device_again(known: Execution) -> str:
         raise ConfigError(f"the run was begun on {known.device}: {error}, with --overwrite or another --out") from None
 
 
+def _carry_out(
+    spec: LoopSpec, data: TrainingData, folder: Path, resources: tuple[int, str], watch: Watch, group: ProcessGroup
+) -> dict[str, Any]:
+    """Prepare, train and predict with threads and device, or with those that the run began with."""
+    known = group.first(lambda: recall_execution(folder))
+    n_threads, device = resources if known is None else (resources[0], _device_again(known))
+    n_threads_before = torch.get_num_threads()
+    torch.set_num_threads(known.n_threads if known else n_threads)
+    try:
+        with deterministic_kernels(device):
+            progress = watch.between_volumes if group.is_first else None
+            task = task_module(spec.task).prepare(spec, data, progress, n_threads=n_threads, group=group)
+            return _train_and_predict(task, spec, folder, device, watch, group)
+    finally:
+        torch.set_num_threads(n_threads_before)
+
+
 def _train_and_predict(
     task: Task, spec: LoopSpec, folder: Path, device: str, watch: Watch, group: ProcessGroup
 ) -> dict[str, Any]:
@@ -160,7 +171,7 @@ def _train_and_predict(
             run_epoch(state, course)
     finally:
         task.close(folder)
-    return group.first(lambda: _finish(task, spec, state.history, execution, folder))
+    return group.first(lambda: _finish(course, state.history))
 
 
 def _execution(
@@ -175,14 +186,18 @@ def _execution(
     return execution
 
 
-def _finish(
-    task: Task, spec: LoopSpec, history: list[dict[str, Any]], execution: Execution, folder: Path
-) -> dict[str, Any]:
+def _finish(course: Course, history: list[dict[str, Any]]) -> dict[str, Any]:
     """Predict with the best weights and write what a finished run holds."""
+    folder, n_processes = course.folder, course.execution.n_processes
     write_metrics(folder, history)
-    draw_progress(folder, history, task.measure)
-    results = task.finish(folder, execution)
-    results |= {"n_processes": execution.n_processes, "batch_per_process": spec.batch // execution.n_processes}
+    draw_progress(folder, history, course.task.measure)
+    results = course.task.finish(folder, course.execution, partial(interruptible, stop=course.watch.stop, end=_stop))
+    results |= {"n_processes": n_processes, "batch_per_process": course.spec.batch // n_processes}
     write_text(folder / "results.json", json.dumps(results, indent=2) + "\n")
+    append(folder, "\n".join(["finished", *task_module(course.spec.task).lines_of(results)]))
     write_text(folder / DONE, "")
     return results
+
+
+def _stop() -> None:
+    raise Interrupted("stopped in the final predictions; the training is done and saved, the same command goes on")

@@ -1,26 +1,34 @@
-"""What this installation has: answers half of all support questions."""
+"""What this installation has, and what of it works: answers half of all support questions."""
 
 import os
 import platform
 import shutil
+from collections.abc import Callable
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from mrisim import __version__
 
-PACKAGES = ("numpy", "scipy", "sigpy", "numba", "torch", "h5py", "ismrmrd", "nibabel", "pydicom", "cupy", "distributed")
+PACKAGES = (
+    "numpy", "scipy", "sigpy", "numba", "torch", "safetensors", "pydantic", "jinja2", "h5py", "ismrmrd", "nibabel",
+    "pydicom", "cupy", "distributed",
+)  # fmt: skip
+ABSENT = "absent"
 
 
 def examine() -> dict[str, Any]:
-    """Return versions, processors, devices and free disk."""
+    """Return versions, processors, free disk, and what the packages that need a GPU or a compiler say when they run."""
     return {
         "mrisim": __version__,
         "python": platform.python_version(),
         "machine": platform.machine(),
         "n_cpus": os.cpu_count(),
         "packages": {name: _version(name) for name in PACKAGES},
-        "cuda": _cuda(),
+        "tried": {name: examine_one(name) for name in TRIALS},
         "free_disk_gb": round(shutil.disk_usage(Path.cwd()).free / 1e9, 1),
     }
 
@@ -31,7 +39,7 @@ def lines(record: dict[str, Any]) -> list[str]:
     return [
         f"mrisim {record['mrisim']} on Python {record['python']}, {record['machine']}, {record['n_cpus']} CPUs",
         f"packages: {packages}",
-        f"CUDA: {record['cuda']}",
+        *(f"{name}: {found}" for name, found in record["tried"].items()),
         f"free disk here: {record['free_disk_gb']} GB",
     ]
 
@@ -42,17 +50,45 @@ def _version(name: str) -> str:
             return version(distribution)
         except PackageNotFoundError:
             continue
-    return "absent"
+    return ABSENT
 
 
-def _cuda() -> str:
+def examine_one(name: str) -> str:
+    """Import a package of `TRIALS` and compute with it: that its files lie there does not say that it works."""
+    if _version(name) == ABSENT:
+        return "not installed" + (": the simulator runs on the CPU (extras gpu12, gpu13)" if name == "cupy" else "")
     try:
-        import cupy
+        return TRIALS[name](import_module(name))
+    except Exception as error:  # whatever a broken installation, or its driver, comes up with
+        reason = (str(error).strip().splitlines() or ["no reason given"])[0]
+        return f"installed, and does not work: {type(error).__name__}: {reason}"
 
-        n_devices = cupy.cuda.runtime.getDeviceCount()
-        names = [cupy.cuda.runtime.getDeviceProperties(i)["name"].decode() for i in range(n_devices)]
-        return ", ".join(names) or "CuPy is installed, no device found"
-    except ImportError:
-        return "CuPy is not installed: everything runs on the CPU (extras gpu12, gpu13)"
-    except cupy.cuda.runtime.CUDARuntimeError as error:
-        return f"CuPy is installed, but its driver call failed: {error}"
+
+def _sigpy(sigpy: Any) -> str:
+    if not np.allclose(sigpy.fft(np.ones(4, complex)), (0, 0, 2, 0)):
+        raise ArithmeticError("the Fourier transform of a constant is no delta")
+    return f"works, {'with' if sigpy.config.cupy_enabled else 'without'} CuPy"
+
+
+def _cupy(cupy: Any) -> str:
+    devices = range(cupy.cuda.runtime.getDeviceCount())
+    if not devices:
+        return "installed, no device found: everything runs on the CPU"
+    if int(cupy.arange(4).sum()) != 6:
+        raise ArithmeticError("a sum on the device is wrong")
+    return "works on " + ", ".join(cupy.cuda.runtime.getDeviceProperties(n)["name"].decode() for n in devices)
+
+
+def _torch(torch: Any) -> str:
+    built_for = torch.version.cuda
+    if not torch.cuda.is_available():
+        reason = f"built for CUDA {built_for}, no device found" if built_for else "built without CUDA"
+        return f"works on the CPU alone: {reason}"
+    if float(torch.ones(4, device="cuda").sum()) != 4:
+        raise ArithmeticError("a sum on the device is wrong")
+    names = [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
+    return f"works on {', '.join(names)}, CUDA {built_for}"
+
+
+TRIALS: dict[str, Callable[[Any], str]] = {"sigpy": _sigpy, "cupy": _cupy, "torch": _torch}
+"""What each package is asked to do; heavy, and so imported by this command alone."""

@@ -123,7 +123,7 @@ def _recorded(layers: dict[str, nn.Module]) -> Iterator[dict[str, tuple[list[Ten
 
 
 def _joined(parts: list[Tensor]) -> Moments:
-    mean, variance = torch.cat(parts, dim=1).numpy()
+    mean, variance = torch.cat(parts, dim=1).cpu().numpy()
     return Moments(mean, variance)
 
 

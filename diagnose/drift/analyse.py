@@ -24,7 +24,7 @@ import numpy as np
 import torch
 
 from diagnose.adapt import batch_norms
-from diagnose.cost_estimate import Cost, as_time, image_bytes, seconds_per_image
+from diagnose.cost_estimate import Cost, as_time, image_bytes, seconds_per_image, where
 from diagnose.dataset import SliceTable
 from diagnose.drift.cell import DriftCell, Reference, SplitMaterial, drift_rows, swap_rows
 from diagnose.drift.request import DriftRequest, drawn_slices
@@ -34,6 +34,7 @@ from diagnose.evaluation.runs import load_models, open_output, record_of_runs, t
 from diagnose.run_folder import DataLocation
 from diagnose.slice_images import CLEAN, Shift, image_store, simulator_hash, split_images
 from diagnose.tasks.findings import predict
+from diagnose.torch_device import CPU, resolve_device
 from diagnose.trained_model import TrainedModel
 from diagnose.training.loop import Watch
 from mrisim.errors import DataError
@@ -54,7 +55,7 @@ class DriftResult:
 
 def analyse_drift(
     runs: Sequence[Path], request: DriftRequest, out: Path | None = None, *, data: DataLocation | None = None,
-    overwrite: bool = False, n_threads: int = 1, watch: Watch | None = None,
+    overwrite: bool = False, n_threads: int = 1, device: str = CPU, watch: Watch | None = None,
 ) -> DriftResult:  # fmt: skip
     """Write ``drift.csv``, ``swap.csv`` (where a run has batch norm) and ``drift.json``.
 
@@ -65,7 +66,7 @@ def analyse_drift(
     request : DriftRequest
     out : Path, optional
         ``drift/<runs>__<hash>`` by default.
-    data, overwrite, n_threads, watch
+    data, overwrite, n_threads, device, watch
         As in `diagnose.evaluate.evaluate`.
 
     Raises
@@ -75,14 +76,14 @@ def analyse_drift(
     ConfigError
         If `out` holds something else, or a network has no more batch norms than are to be swapped.
     """
-    analysis = _begin(runs, request, out, data=data, overwrite=overwrite)
+    analysis = _begin(runs, request, out, data=data, overwrite=overwrite, device=device)
     parts = _make_cells(analysis, n_threads=n_threads, watch=watch or Watch())
     return _finish(analysis, parts)
 
 
 def make_share(
     runs: Sequence[Path], request: DriftRequest, out: Path, *, data: DataLocation | None = None, n_threads: int = 1,
-    watch: Watch | None = None, shard: int, n_shards: int,
+    device: str = CPU, watch: Watch | None = None, shard: int, n_shards: int,
 ) -> None:  # fmt: skip
     """Make every n-th cell of an analysis, where processes share the work; `analyse_drift` then finds them.
 
@@ -91,7 +92,7 @@ def make_share(
     DataError, ConfigError
         As `analyse_drift`.
     """
-    analysis = _begin(runs, request, out, data=data, overwrite=True)
+    analysis = _begin(runs, request, out, data=data, overwrite=True, device=device)
     _make_cells(analysis, n_threads=n_threads, watch=watch or Watch(), shard=shard, n_shards=n_shards)
 
 
@@ -107,9 +108,10 @@ class _Analysis:
 
 
 def _begin(
-    runs: Sequence[Path], request: DriftRequest, out: Path | None, *, data: DataLocation | None, overwrite: bool
-) -> _Analysis:
-    models = load_models(runs)
+    runs: Sequence[Path], request: DriftRequest, out: Path | None, *, data: DataLocation | None, overwrite: bool,
+    device: str,
+) -> _Analysis:  # fmt: skip
+    models = load_models(runs, resolve_device(device))
     table = table_of_runs(models, data).of_split(request.split)
     _check_swaps(models, request)
     record = request.record() | record_of_runs(models) | {"data": table.identity}
@@ -121,6 +123,8 @@ def _make_cells(
 ) -> list[dict[str, Any]]:
     """Return the content of every cell of a share, run by run; those that lie in the folder are read."""
     request, table = analysis.request, analysis.table
+    # Sums differ from one device to another: a table is of one.
+    made_by = {"simulator": simulator_hash(), "device": analysis.models[0].execution.device}
     store = image_store(analysis.models[0].crop, n_threads=n_threads)
     rows = drawn_slices(len(table.labels), request.n_slices)
     references: dict[tuple[str, str], Reference] = {}
@@ -134,16 +138,15 @@ def _make_cells(
             for place, model in enumerate(analysis.models):
                 path = analysis.folder / CELLS / f"{place:03d}-{number:03d}-{label}.json"
                 found_before = _read_cell(path) if path.exists() else {}
-                if found_before.get("simulator") != simulator_hash():
+                if {name: found_before.get(name) for name in made_by} != made_by:
                     material = SplitMaterial(table, split_images(table, shift, store, watch.images), rows, gain)
                     key = (model.name, shift.reconstruction)
                     if key not in references:
                         clean_shift = Shift(CLEAN, 0, shift.reconstruction, request.seed)
                         clean = SplitMaterial(table, split_images(table, clean_shift, store, watch.images), rows)
                         references[key] = Reference.of(model, clean)
-                    content = _content(
-                        DriftCell.of(model, request.split, shift, gain), model, material, references[key], request
-                    )
+                    cell = DriftCell.of(model, request.split, shift, gain)
+                    content = made_by | _rows(cell, model, material, references[key], request)
                     write_text(path, json.dumps(content) + "\n")
                     found_before = _read_cell(path)
                 found[place, number] = found_before
@@ -152,11 +155,10 @@ def _make_cells(
     return [found[key] for key in sorted(found)]
 
 
-def _content(
+def _rows(
     cell: DriftCell, model: TrainedModel, material: SplitMaterial, reference: Reference, request: DriftRequest
 ) -> dict[str, Any]:
     return {
-        "simulator": simulator_hash(),
         "drift": drift_rows(cell, model, material, reference),
         "swap": swap_rows(cell, model, material, reference, request.n_swapped) if request.swap else [],
     }
@@ -189,8 +191,9 @@ def _finish(analysis: _Analysis, parts: list[dict[str, Any]]) -> DriftResult:
 
 
 def estimate(
-    runs: Sequence[Path], request: DriftRequest, *, data: DataLocation | None = None, n_threads: int = 1
-) -> Cost:
+    runs: Sequence[Path], request: DriftRequest, *, data: DataLocation | None = None, n_threads: int = 1,
+    device: str = CPU,
+) -> Cost:  # fmt: skip
     """Return what an analysis would take if no image of it were in the cache yet; nothing is written.
 
     Raises
@@ -198,7 +201,8 @@ def estimate(
     DataError, ConfigError
         As `analyse_drift`.
     """
-    models = load_models(runs)
+    device = resolve_device(device)
+    models = load_models(runs, device)
     table = table_of_runs(models, data).of_split(request.split)
     _check_swaps(models, request)
     n_slices, shape = len(table.labels), models[0].description.image_shape
@@ -216,7 +220,7 @@ def estimate(
     return Cost({
         "split": f"{request.split}: {len(set(table.patients.tolist()))} patients, {n_slices} slices",
         "cells": f"{n_cells} (kinds x levels x reconstructions, clean, and the control) of {len(models)} networks",
-        "analysis": f"{as_time(seconds)} on {n_threads} threads",
+        "analysis": f"{as_time(seconds)} on {where(device, n_threads)}",
         "images": f"at most {as_time(per_slice * n_slices)} on {n_threads} threads, "
         f"{image_bytes(table, shape, len(request.shifts)) / 1e6:.0f} MB in the cache (those of `evaluate` are reused)",
         "notes": "; ".join(_notes(models, request, n_slices)),

@@ -129,7 +129,7 @@ def _running(layer: nn.Module) -> SetStatistics | None:
     if not isinstance(layer, nn.BatchNorm2d):
         return None
     mean, variance, _ = running_statistics(layer)
-    return mean.double().numpy(), variance.double().numpy()
+    return mean.double().cpu().numpy(), variance.double().cpu().numpy()
 
 
 def drift_rows(

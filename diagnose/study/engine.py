@@ -208,7 +208,8 @@ class _Work:
         self.say(f"drift: {', '.join(run.name for run in runs)}")
         with self.times.phase("drift"):
             self._in_shares("drift", runs, out, values)
-            analyse_drift(runs, request, out, data=self.location, overwrite=True, n_threads=self.spec.n_threads)
+            resources = {"n_threads": self.spec.n_threads, "device": self.device}
+            analyse_drift(runs, request, out, data=self.location, overwrite=True, **resources)
 
     def _in_shares(
         self, action: str, runs: list[Path], out: Path, values: dict[str, Any],

@@ -11,7 +11,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -79,8 +79,8 @@ def _drift(task: Task, watch: Watch) -> None:
     values = task.values
     request = DriftPlan(**values["drift"]).request(EvaluationPlan(**values["evaluation"]), values["reconstruction"])
     make_share(
-        [Path(run) for run in values["runs"]], request, Path(values["out"]), data=task.location,
-        n_threads=task.n_threads, watch=watch, shard=values["shard"], n_shards=values["n_shards"],
+        [Path(run) for run in values["runs"]], request, Path(values["out"]), data=task.location, **task.resources,
+        watch=watch, shard=values["shard"], n_shards=values["n_shards"],
     )  # fmt: skip
 
 
@@ -101,11 +101,8 @@ def _watch(study_process: int, action: str, say: Callable[[str], None]) -> Watch
     def stop() -> bool:
         return bool(asked) or os.getppid() != study_process
 
-    def images(what: str, done: int, total: int) -> None:
-        if stop():
-            raise Interrupted(f"stopped at {done} of {total} {what}; the same command goes on")
-
-    return Watch(say, images, stop)
+    watch = Watch(say, stop=stop)
+    return replace(watch, images=watch.between_volumes)
 
 
 ACTIONS: dict[str, Callable[[Task, Watch], None]] = {"train": _train, "evaluate": _evaluate, "drift": _drift}

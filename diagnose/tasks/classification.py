@@ -34,7 +34,7 @@ from diagnose.training.epoch_images import EpochImages
 from diagnose.training.execution import Execution, choose_execution
 from diagnose.training.sampling import epoch_order, epoch_translations, shifted_epoch, translate
 from diagnose.training.spec import TrainSpec
-from diagnose.training.task import BatchLoss, Validated
+from diagnose.training.task import BatchLoss, Interruptible, Validated
 from mrisim.cohort_protocol import default_spec
 from mrisim.errors import ConfigError
 
@@ -68,7 +68,7 @@ def prepare(
     group.first(lambda: len(make_all()))  # the others find them made
     images = make_all()
     scaling = group.first(lambda: fit_scaling(spec.scaling, images["train"]))
-    return Classification(spec, parts, images, scaling, store)
+    return Classification(spec, parts, images, scaling, store, progress)
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,6 +82,8 @@ class Classification:
     """Clean, by split: (slice, rows, columns)."""
     scaling: InputScaling
     store: ImageStore
+    progress: Progress | None = None
+    """Told of corrupted images that an epoch waits for."""
 
     measure = "AUROC"
     keeps_every_epoch = False
@@ -129,7 +131,7 @@ class Classification:
             draw = (spec.train_shift, spec.corruption_seed, epoch)
             shifted_epoch(file, train, self.images["train"], order, self.store, draw=draw, progress=progress)
 
-        return EpochImages(make, spec.epochs)
+        return EpochImages(make, spec.epochs, self.progress)
 
     def close(self, folder: Path) -> None:
         """End the making of images."""
@@ -151,12 +153,13 @@ class Classification:
             scaling=self.scaling, image_shape=(rows, columns), seed=self.spec.seed, epoch=epoch, validation_auroc=value,
         )  # fmt: skip
 
-    def finish(self, folder: Path, execution: Execution) -> dict[str, Any]:
+    def finish(self, folder: Path, execution: Execution, interruptible: Interruptible) -> dict[str, Any]:
         """Predict clean validation and test; write the prediction table; return AUROC with intervals."""
         trained, description = load_model(folder)
         trained.to(execution.device)
         images = {split: (self.parts[split], self.images[split]) for split in ("val", "test")}
-        blocks = predict_clean(trained, description, images, run=folder.name, execution=execution)
+        with interruptible(trained):
+            blocks = predict_clean(trained, description, images, run=folder.name, execution=execution)
         write_table(folder / "predictions.csv.gz", blocks)
         return summarise_clean(blocks, description)
 

@@ -34,7 +34,7 @@ from diagnose.slice_images import Progress
 from diagnose.torch_device import CPU, resolve_device
 from diagnose.training.distributed import ProcessGroup
 from diagnose.training.execution import Execution, choose_execution
-from diagnose.training.task import BatchLoss, Validated
+from diagnose.training.task import BatchLoss, Interruptible, Validated
 from mrisim.errors import ConfigError
 from mrisim.seeding import stream
 
@@ -164,15 +164,16 @@ class Reconstruction:
     def close(self, folder: Path) -> None:
         """Nothing is held between epochs."""
 
-    def finish(self, folder: Path, execution: Execution) -> dict[str, Any]:
+    def finish(self, folder: Path, execution: Execution, interruptible: Interruptible) -> dict[str, Any]:
         """Reconstruct the test volumes, and zero-fill them; write the table; return the means with intervals."""
         network, description = load_network(folder, ReconstructionModel)
         network.to(execution.device)
         methods = {ZERO_FILLED: (zero_filled, None), folder.name: (with_network(network), description.epoch)}
+        tested = [(name, paired) for name, volumes in self.data.by_split["test"].items() for paired in volumes]
         rows = []
-        for run, (reconstruct, epoch) in methods.items():
-            for name, volumes in self.data.by_split["test"].items():
-                for paired in volumes:
+        with interruptible(network):
+            for run, (reconstruct, epoch) in methods.items():
+                for name, paired in tested:
                     images, targets = reconstruct_volume(reconstruct, paired, self._mask(paired), self.store)
                     rows.append(quality_row(paired, images, targets, run=run, distribution=name, epoch=epoch))
         write_quality(folder / "quality.csv.gz", rows)

@@ -26,7 +26,7 @@ from diagnose.slice_images import Progress
 from diagnose.torch_device import CPU, resolve_device
 from diagnose.training.distributed import ProcessGroup
 from diagnose.training.execution import Execution, choose_execution
-from diagnose.training.task import BatchLoss, Validated
+from diagnose.training.task import BatchLoss, Interruptible, Validated
 from diagnose.volumes import SPLITS
 from mrisim.cohort_protocol import CohortSpec, SplitSizes, choose_scanners
 from mrisim.errors import ConfigError
@@ -60,13 +60,13 @@ def prepare(
 ) -> Segmentation:
     """Scale the volumes, or find them in the cache, and find where training patches may lie."""
 
-    def scale_all() -> dict[str, tuple[LabelledVolume, ...]]:
+    def scale_all(progress: Progress | None = None) -> dict[str, tuple[LabelledVolume, ...]]:
         return {
             split: labelled_volumes(table.of_split(split), spec.scaling, n_threads=n_threads, progress=progress)
             for split in SPLITS
         }
 
-    group.first(lambda: len(scale_all()))  # the others find them made
+    group.first(lambda: len(scale_all(progress)))  # the others find them made
     volumes = scale_all()
     samplers = tuple(
         patch_sampler(volume.labels, spec.patch_shape, spec.min_tumour_fraction, name=volume.case)
@@ -138,17 +138,15 @@ class Segmentation:
     def close(self, folder: Path) -> None:
         """Nothing is held between epochs."""
 
-    def finish(self, folder: Path, execution: Execution) -> dict[str, Any]:
+    def finish(self, folder: Path, execution: Execution, interruptible: Interruptible) -> dict[str, Any]:
         """Predict clean validation and test; write the table of Dice; return Dice and baselines with intervals."""
         network, description = load_network(folder, SegmentationModel)
         network.to(execution.device)
+        with interruptible(network):
+            overlaps = {split: measure(network, self.volumes[split], self.windows)[0] for split in ("val", "test")}
         blocks = {
-            split: block_of(
-                measure(network, self.volumes[split], self.windows)[0],
-                self.volumes[split],
-                DiceCell(folder.name, split),
-            )
-            for split in ("val", "test")
+            split: block_of(found, self.volumes[split], DiceCell(folder.name, split))
+            for split, found in overlaps.items()
         }
         baselines, rules = baseline_blocks(self.volumes["train"], self.volumes["test"])
         write_dice_table(folder / "predictions.csv.gz", [*blocks.values(), *baselines])

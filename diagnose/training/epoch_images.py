@@ -30,13 +30,15 @@ class EpochImages:
         function of the epoch alone, and tells ``progress`` volume by volume.
     n_epochs : int
         None is made beyond.
+    progress : callable, optional
+        Told volume by volume of the images that the loop waits for; what it raises ends the wait.
     """
 
-    def __init__(self, make: Callable[[Path, int, Progress], None], n_epochs: int):
-        self._make, self._n_epochs = make, n_epochs
+    def __init__(self, make: Callable[[Path, int, Progress], None], n_epochs: int, progress: Progress | None = None):
+        self._make, self._n_epochs, self._progress = make, n_epochs, progress
         self._pool = ThreadPoolExecutor(max_workers=1)
         self._under_way: tuple[int, Future[None]] | None = None
-        self._closed = Event()
+        self._closed, self._awaited = Event(), Event()
 
     def of(self, epoch: int, folder: Path, group: ProcessGroup) -> np.ndarray:
         """Return the images of an epoch, read-only, and begin those of the next; the first process makes them."""
@@ -55,16 +57,23 @@ class EpochImages:
 
     def _finished(self, epoch: int, folder: Path) -> None:
         known, self._under_way = self._under_way, None
-        if known is None or known[0] != epoch:
-            known = (epoch, self._begun(epoch, folder))
-        known[1].result()
+        self._awaited.set()
+        try:
+            if known is None or known[0] != epoch:
+                known = (epoch, self._begun(epoch, folder))
+            known[1].result()
+        finally:
+            self._awaited.clear()
 
     def _begun(self, epoch: int, folder: Path) -> Future[None]:
         return self._pool.submit(self._make, _file(folder, epoch), epoch, self._go_on)
 
-    def _go_on(self, _what: str, _done: int, _total: int) -> None:
+    def _go_on(self, what: str, done: int, total: int) -> None:
         if self._closed.is_set():
             raise _Closed
+        # Ahead of the loop they are nobody's concern: the loop itself is asked to stop.
+        if self._progress is not None and self._awaited.is_set():
+            self._progress(what, done, total)
 
 
 def _file(folder: Path, epoch: int) -> Path:

@@ -1,9 +1,10 @@
-"""The training loop: one epoch at a time, each a function of the state before it, to be stopped after any batch."""
+"""The training loop: one epoch at a time, each a function of the state before it, to be stopped between any batches."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,24 @@ class Watch:
     say: Callable[[str], None] = lambda text: None
     images: Progress | None = None
     stop: Callable[[], bool] = lambda: False
-    """Asked after every batch: True saves the state and ends the run."""
+    """Asked between volumes while images are made, before an epoch, after every batch of training, and before every
+    batch that is only predicted: True ends the run, its state saved."""
+    batch: Callable[[int, int, int, float], None] = lambda epoch, done, total, loss: None
+    """Told after every batch: epoch, counted from 1, its batches done and in all, and its mean loss so far."""
+
+    def between_volumes(self, what: str, done: int, total: int) -> None:
+        """Say how many volumes of something are done, and stop the run if that is asked for.
+
+        Not after the last one: what is complete is kept.
+
+        Raises
+        ------
+        Interrupted
+        """
+        if self.images is not None:
+            self.images(what, done, total)
+        if done < total and self.stop():
+            raise Interrupted(f"stopped at {done} of {total} {what}; the same command goes on")
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,7 +78,10 @@ def run_epoch(state: TrainingState, course: Course) -> None:
     """Train what is left of an epoch, validate, and keep what is best."""
     started = time.perf_counter()
     task, group, folder = course.task, course.group, course.folder
-    _train_batches(state, course, task.begin_epoch(state.epoch, folder, group))
+    if group.first(course.watch.stop):
+        group.first(lambda: _stop(state, folder))
+    if state.n_batches_done < batches_in_epoch(task, course.spec):  # else stopped in validation
+        _train_batches(state, course, task.begin_epoch(state.epoch, folder, group))
     entry = group.first(lambda: _validated(state, course))
     mean = entry[f"val_{task.measure.lower()}_mean"]
     if mean > state.best_value:
@@ -85,8 +106,9 @@ def run_epoch(state: TrainingState, course: Course) -> None:
 def _train_batches(state: TrainingState, course: Course, loss: BatchLoss) -> None:
     """Take the steps of an epoch that are not taken yet."""
     spec, group, n_items = course.spec, course.group, course.task.n_items
+    n_batches = batches_in_epoch(course.task, spec)
     state.network.train()
-    for number in range(state.n_batches_done, batches_in_epoch(course.task, spec)):
+    for number in range(state.n_batches_done, n_batches):
         start, stop = number * spec.batch, min((number + 1) * spec.batch, n_items)
         state.optimizer.zero_grad(set_to_none=True)
         loss_sum = _backward(state.network, loss, group.part(start, stop), stop - start, course.execution)
@@ -98,6 +120,7 @@ def _train_batches(state: TrainingState, course: Course, loss: BatchLoss) -> Non
         loss_sum, n_stops = group.totals(loss_sum, float(course.watch.stop()))
         state.loss_sum += loss_sum
         state.n_batches_done = number + 1
+        course.watch.batch(state.epoch + 1, number + 1, n_batches, state.loss_sum / stop)
         if n_stops:
             group.first(lambda: _stop(state, course.folder))
 
@@ -115,6 +138,24 @@ def _backward(network: nn.Module, loss: BatchLoss, part: slice, n_batch: int, ex
     return float(value.detach()) * n_items
 
 
+@contextmanager
+def interruptible(network: nn.Module, stop: Callable[[], bool], end: Callable[[], None]) -> Iterator[None]:
+    """Ask, before every batch that a network predicts in the meantime, whether to stop, and ``end`` the run if so.
+
+    Every batch of every task is one call of the network, so none of them has to know of this.
+    """
+
+    def ask(_network: nn.Module, _inputs: tuple[Any, ...]) -> None:
+        if stop():
+            end()
+
+    handle = network.register_forward_pre_hook(ask)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
 def _stop(state: TrainingState, folder: Path) -> None:
     state.save(folder)
     raise Interrupted(f"stopped in epoch {state.epoch + 1}; the state is saved, the same command goes on")
@@ -126,7 +167,8 @@ def _validated(state: TrainingState, course: Course) -> dict[str, Any]:
         raise ConfigError(
             f"the loss of epoch {state.epoch + 1} is not finite; expected a smaller lr than {course.spec.lr:g}"
         )
-    found = course.task.validate(state.network, course.execution)
+    with interruptible(state.network, course.watch.stop, lambda: _stop(state, course.folder)):
+        found = course.task.validate(state.network, course.execution)
     name = f"val_{course.task.measure.lower()}"
     loss = {} if found.loss is None else {"val_loss": found.loss}
     return {

@@ -8,6 +8,7 @@ needs.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
@@ -22,6 +23,8 @@ from mrisim.errors import UsageError
 
 BatchLoss = Callable[[nn.Module, slice, Execution], Tensor]
 """The mean loss over a run of places in an epoch's order, in training formats; with a gradient."""
+Interruptible = Callable[[nn.Module], AbstractContextManager[None]]
+"""While a network predicts in this context, the run may be stopped between two batches."""
 
 
 class TrainingData(Protocol):
@@ -84,7 +87,7 @@ class Task(Protocol):
     def close(self, folder: Path) -> None:
         """Give back what the epochs held, threads and files, however the training ended."""
 
-    def finish(self, folder: Path, execution: Execution) -> dict[str, Any]:
+    def finish(self, folder: Path, execution: Execution, interruptible: Interruptible) -> dict[str, Any]:
         """Predict with the best weights, write what a finished run holds, return the content of results.json."""
 
 

@@ -60,15 +60,14 @@ class StepClock:
             self.seconds_per_step.append((self._stepped - self._begun) / self._n_steps)
         self._n_epochs, self._n_steps, self._begun = self._n_epochs + 1, 0, time.perf_counter()
 
-    def step_done(self) -> bool:
-        """Note the end of a step; never stop the run."""
+    def step_done(self, *_progress: float) -> None:
+        """Note the end of a step."""
         self._n_steps, self._stepped = self._n_steps + 1, time.perf_counter()
-        return False
 
     @property
     def watch(self) -> Watch:
         """What the run is given."""
-        return Watch(say=self.said, stop=self.step_done)
+        return Watch(say=self.said, batch=self.step_done)
 
 
 def train(spec: TrainSpec, location: DataLocation, folder: Path) -> list[float]:

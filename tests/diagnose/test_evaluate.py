@@ -3,8 +3,13 @@
 import csv
 import gzip
 import json
+import os
 import shutil
+import subprocess
+import sys
+import time
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +36,7 @@ from mrisim.artifacts import KINDS
 from mrisim.corrupt import corrupt
 from mrisim.errors import ConfigError, DataError
 from mrisim.reconstruct import crop_to_recon, reconstruct
+from mrisim.seeding import stream
 
 REQUEST = EvaluationRequest(("noise", "motion"), (0, 3, 5), ("rss", "adjoint"))
 
@@ -97,6 +103,44 @@ def test_evaluating_again_gives_the_same_bytes(evaluated: Path, runs: dict[str, 
     again = evaluate(list(runs.values()), REQUEST, tmp_path / "out", n_threads=2).folder
     for name in ("results.csv", "predictions.csv.gz", "request.json"):
         assert (again / name).read_bytes() == (evaluated / name).read_bytes()
+
+
+def evaluation_of(runs: dict[str, Path], out: Path, cache: Path) -> subprocess.Popen[str]:
+    """Start the program's command for the evaluation of `evaluated`."""
+    shifts = [f"--kind={kind}" for kind in REQUEST.kinds] + ["--levels=0,3,5", "--recon=rss,adjoint"]
+    command = ["evaluate", *map(str, runs.values()), *shifts, "--out", str(out), "--threads", "1"]
+    return subprocess.Popen(
+        [sys.executable, "-m", "diagnose.cli", *command], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+        env={**os.environ, "MRISIM_CACHE": str(cache)},
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(("n_kills", "latest"), [(3, 3), pytest.param(20, 11, marks=pytest.mark.slow)])
+def test_killed_at_random_moments_and_resumed_gives_the_same_bytes(
+    evaluated: Path, runs: dict[str, Path], tmp_path: Path, n_kills: int, latest: int
+):
+    """SIGKILL soon after one of the eleven shifts is begun: images are made then, networks predict, files are written.
+
+    The cache is empty at first, so that images are broken off too; after the last shift, the table and the results.
+    """
+    out, cache, rng, n_killed = tmp_path / "out", tmp_path / "cache", stream(0, "moments"), 0
+    for _ in range(n_kills):
+        with evaluation_of(runs, out, cache) as process:
+            assert process.stderr is not None
+            n_said = sum(1 for _ in islice(process.stderr, int(rng.integers(1, latest, endpoint=True))))
+            time.sleep(rng.uniform(0, 0.3))
+            n_killed += process.poll() is None
+            process.kill()
+        assert n_said > 0
+    assert n_killed >= 2
+    with evaluation_of(runs, out, cache) as process:
+        _, said = process.communicate(timeout=300)
+    assert process.returncode == 0, said
+    if latest < 11:
+        assert 0 < said.count("/11 ") < 11, "what was done is kept"
+    for name in ("results.csv", "predictions.csv.gz", "request.json"):
+        assert (out / name).read_bytes() == (evaluated / name).read_bytes()
+    assert {path.name for path in out.iterdir()} == {path.name for path in evaluated.iterdir()}
 
 
 def test_a_shift_does_not_depend_on_what_else_is_asked_for(evaluated: Path, runs: dict[str, Path], tmp_path: Path):

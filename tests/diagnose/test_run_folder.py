@@ -5,10 +5,19 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 
 from diagnose.dataset import load_slice_table
-from diagnose.run_folder import EMBEDDED, DataLocation, open_run, read_location
+from diagnose.run_folder import (
+    EMBEDDED,
+    DataLocation,
+    open_run,
+    read_location,
+    recall_execution,
+    remember_execution,
+)  # fmt: skip
 from diagnose.testing import SMALL
+from diagnose.training.execution import Execution
 from diagnose.training.spec import TrainSpec
 from mrisim.cohort_cache import VARIABLE, cached_path
 from mrisim.cohort_protocol import default_spec
@@ -86,3 +95,11 @@ def test_a_way_through_a_home_folder_is_not_kept(data: Path, tmp_path: Path, mon
     with pytest.raises(DataError, match="run does not say where its data are; expected --data DIR"):
         read_location(outside)
     assert json.loads(opened(inside, DataLocation(home / "data"))) == {"root": "../../data"}
+
+
+def test_the_gpu_of_a_run_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: {"cuda:1": "NVIDIA H100 80GB HBM3"}[device])
+    for device, name in (("cpu", None), ("cuda:1", "NVIDIA H100 80GB HBM3")):
+        remember_execution(tmp_path, Execution(device=device))
+        assert json.loads((tmp_path / "env.json").read_text())["gpu"] == name
+        assert recall_execution(tmp_path) == Execution(device=device)

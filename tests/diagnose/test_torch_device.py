@@ -11,6 +11,10 @@ import torch
 
 from diagnose.adapt import Adaptation, predict_adapted
 from diagnose.checkpoint import Architecture
+from diagnose.drift import activation_statistics, cell
+from diagnose.drift.analyse import analyse_drift
+from diagnose.drift.request import DriftRequest
+from diagnose.drift.statistic_swap import Swap, swapped_statistics
 from diagnose.evaluate import evaluate
 from diagnose.evaluation.prediction_table import read_table
 from diagnose.evaluation.request import EvaluationRequest
@@ -62,14 +66,18 @@ def test_an_unknown_device_is_refused(name: str):
 
 
 @pytest.mark.usefixtures("no_gpu")
-@pytest.mark.parametrize("command", ["train", "evaluate", "study"])
+@pytest.mark.parametrize("command", ["train", "evaluate", "study", "drift"])
 def test_a_gpu_that_is_not_there_is_one_line(
     command: str, cohort: Path, tmp_path: Path, diagnose: Callable[..., object]
 ):
-    run = fit(small_spec(), DataLocation(cohort), tmp_path / "trained").folder if command == "evaluate" else None
+    run = (
+        fit(small_spec(), DataLocation(cohort), tmp_path / "trained").folder
+        if command in ("evaluate", "drift")
+        else None
+    )
     (tmp_path / "study.yaml").write_text("name: x\nquestion: why?\nnorms: [bn, gn]\nseeds: [1]\nscalings: [z-score]\n")
-    request = {"train": ["--data", str(cohort)], "evaluate": [str(run)], "study": ["study.yaml", "--data", str(cohort)]}
-    done = diagnose(command, *request[command], "--out", "out", "--device", "cuda", cwd=tmp_path)
+    request = {"train": ["--data", str(cohort)], "study": ["study.yaml", "--data", str(cohort)]}
+    done = diagnose(command, *request.get(command, [str(run)]), "--out", "out", "--device", "cuda", cwd=tmp_path)
     assert done.returncode == ConfigError.exit_code and not (tmp_path / "out").exists()
     (line,) = done.stderr.splitlines()
     assert line.startswith("diagnose: device is 'cuda', and torch")
@@ -110,6 +118,8 @@ def test_images_go_where_the_weights_lie():
         lambda: adapted(Adaptation("precise-bn")),
         lambda: predict_logits(segmenter, np.zeros((4, 32, 32, 32), np.float32), Windows((32, 32, 32), 0.0)),
         lambda: features(encoder, IMAGES),
+        lambda: activation_statistics.measure(network, IMAGES, np.asarray),
+        lambda: swapped_statistics(network, IMAGES, np.asarray, Swap("both")),
     ):
         seen.clear()
         with pytest.raises(RuntimeError, match="meta"):
@@ -117,15 +127,41 @@ def test_images_go_where_the_weights_lie():
         assert set(seen) == {"meta"}
 
 
+def test_statistics_of_activations_come_back_from_the_device():
+    """The meta device gives no numbers back: who brings them to the CPU first meets torch's own error."""
+    layer = torch.nn.BatchNorm2d(3).to("meta")
+    for action in (
+        lambda: activation_statistics._joined([torch.zeros((2, 4, 3), device="meta")]),
+        lambda: cell._running(layer),
+    ):
+        with pytest.raises(NotImplementedError, match="meta tensor"):
+            action()
+
+
+@pytest.mark.usefixtures("no_gpu")
+def test_a_cell_of_another_device_is_made_again(cohort: Path, tmp_path: Path):
+    run = fit(small_spec(), DataLocation(cohort), tmp_path / "run").folder
+    request = DriftRequest((), (), n_slices=8, swap=False)
+    made = analyse_drift([run], request, tmp_path / "out", device="auto")
+    first, *others = sorted((made.folder / "cells").iterdir())
+    content = json.loads(first.read_text())
+    assert content["device"] == "cpu"
+    first.write_text(json.dumps(content | {"device": "cuda"}))
+    written = [path.stat().st_mtime_ns for path in others]
+    assert analyse_drift([run], request, made.folder).drift == made.drift
+    assert json.loads(first.read_text()) == content
+    assert [path.stat().st_mtime_ns for path in others] == written
+
+
 @pytest.mark.usefixtures("no_gpu")
 def test_a_run_goes_on_where_it_began(cohort: Path, tmp_path: Path):
-    calls = iter(range(100))
+    file = tmp_path / "run" / "env.json"
     with pytest.raises(Interrupted):
-        fit(small_spec(), DataLocation(cohort), tmp_path / "run", watch=Watch(stop=lambda: next(calls) == 1))
-    environment = json.loads((tmp_path / "run" / "env.json").read_text())
+        fit(small_spec(), DataLocation(cohort), tmp_path / "run", watch=Watch(stop=file.exists))
+    environment = json.loads(file.read_text())
     assert environment["execution"]["device"] == "cpu"
     environment["execution"]["device"] = "cuda"
-    (tmp_path / "run" / "env.json").write_text(json.dumps(environment))
+    file.write_text(json.dumps(environment))
     with pytest.raises(ConfigError, match=r"the run was begun on cuda: device is 'cuda'.*--overwrite or another --out"):
         fit(small_spec(), DataLocation(cohort), tmp_path / "run")
 
@@ -149,6 +185,18 @@ def test_a_gpu_predicts_what_the_cpu_predicts(cohort: Path, tmp_path: Path):
         found = evaluate([run], request, tmp_path / device, device=device)
         scores.append(np.concatenate([block.scores for block in read_table(found.folder / "predictions.csv.gz")]))
     np.testing.assert_allclose(scores[1], scores[0], atol=1e-4 * np.abs(scores[0]).max())
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device, or torch has no support for it")
+def test_drift_on_a_gpu_is_that_of_the_cpu(cohort: Path, tmp_path: Path):
+    run = fit(small_spec(precision="float32"), DataLocation(cohort), tmp_path / "run").folder
+    request = DriftRequest(("noise",), (5,), n_slices=20, n_swapped=(2,))
+    cpu, gpu = (analyse_drift([run], request, tmp_path / device, device=device) for device in ("cpu", "cuda"))
+    for name in ("mean_shift", "log_variance_ratio"):
+        values = [np.array([row[name] for row in found.drift], float) for found in (cpu, gpu)]
+        np.testing.assert_allclose(values[1], values[0], atol=1e-3)
+    assert [row["swap"] for row in gpu.swap] == [row["swap"] for row in cpu.swap]
 
 
 @pytest.mark.gpu

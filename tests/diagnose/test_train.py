@@ -8,6 +8,7 @@ import resource
 import signal
 import subprocess
 import sys
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -21,11 +22,13 @@ from diagnose.evaluation.prediction_table import read_table
 from diagnose.norms import NORMS
 from diagnose.run_folder import DataLocation, read_spec
 from diagnose.slice_images import ImageStore, Shift, image_store, make_images, split_images
+from diagnose.tasks.classification import lines_of
 from diagnose.tasks.findings import loss
 from diagnose.testing import SMALL, read_rows, write_cohort, write_labels
 from diagnose.train import fit
 from diagnose.training.execution import Execution, channels_last_is_safe, choose_execution, deterministic_kernels
 from diagnose.training.loop import Interrupted, Watch
+from diagnose.training.run_log import logged
 from diagnose.training.sampling import (
     draw_train_shift,
     epoch_order,
@@ -67,7 +70,7 @@ def test_a_run_leaves_what_it_promises(finished: Path, cohort: Path):
     assert names == {
         "config.yaml", "data.lock.json", "split.csv", "env.json", "identity.txt", "location.json", "last.ckpt",
         "metrics.jsonl", "progress.png", "model.safetensors", "model.json", "predictions.csv.gz", "results.json",
-        "DONE",
+        "DONE", "train.log",
     }  # fmt: skip
     assert read_spec(finished) == small_spec(epochs=3)
     lock = json.loads((finished / "data.lock.json").read_text())
@@ -77,8 +80,45 @@ def test_a_run_leaves_what_it_promises(finished: Path, cohort: Path):
     assert load_model(finished)[1].epoch == best["epoch"]
     assert history[-1]["train_loss"] < history[0]["train_loss"]
     for path in finished.iterdir():
-        if path.suffix in (".json", ".yaml", ".jsonl", ".csv"):
+        if path.suffix in (".json", ".yaml", ".jsonl", ".csv", ".log"):
             assert str(cohort) not in path.read_text(), f"{path.name} holds an absolute path"
+
+
+def test_the_log_holds_what_is_said_whatever_ends_the_run_and_how_often_it_is_resumed(cohort: Path, tmp_path: Path):
+    folder, said = tmp_path / "run", []
+    with pytest.raises(Interrupted) as stopped:
+        fit_small(cohort, folder, Watch(said.append, stop=lambda: any(text.startswith("epoch 1") for text in said)))
+    said.append(str(stopped.value))
+    fit_small(cohort, folder, Watch(said.append))
+    stamps, texts = zip(*(line.split(" ", 1) for line in (folder / "train.log").read_text().splitlines()), strict=True)
+    assert list(stamps) == sorted(stamps)
+    assert all(datetime.fromisoformat(stamp).utcoffset() == timedelta(0) for stamp in stamps)
+    assert list(texts[: len(said)]) == [text.replace(str(folder), "run") for text in said]
+    assert [text.split(" ")[0] for text in said] == ["training", "epoch", "stopped", "resuming", "epoch"]
+    results = json.loads((folder / "results.json").read_text())
+    assert list(texts[len(said) :]) == ["finished", *lines_of(results)]
+    before = (folder / "train.log").read_bytes()
+    assert fit_small(cohort, folder).was_done and (folder / "train.log").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("error", "line"), [(ConfigError("lr is 9; expected less"), "lr is 9; expected less"), (KeyError("x"), "KeyError")]
+)
+def test_the_log_ends_with_what_went_wrong(tmp_path: Path, error: Exception, line: str):
+    (tmp_path / "train.log").write_text("before\n")
+    with pytest.raises(type(error)), logged(tmp_path, Watch()) as watch:
+        watch.say(f"training gn, in {tmp_path}")
+        raise error
+    before, said, last = (tmp_path / "train.log").read_text().splitlines()
+    assert before == "before" and said.endswith(f"+00:00 training gn, in {tmp_path.name}") and last.endswith(line)
+
+
+def test_the_caller_hears_of_every_batch(cohort: Path, tmp_path: Path):
+    heard: list[tuple[int, int, int, float]] = []
+    run = fit_small(cohort, tmp_path / "run", Watch(batch=lambda *progress: heard.append(progress))).folder
+    assert [progress[:3] for progress in heard] == [(epoch, done, 6) for epoch in (1, 2) for done in range(1, 7)]
+    history = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert [heard[5][3], heard[11][3]] == [entry["train_loss"] for entry in history]
 
 
 def test_the_same_request_is_not_trained_twice_and_another_is_refused(finished: Path, cohort: Path):
@@ -93,10 +133,16 @@ def test_two_runs_of_one_request_are_equal_bit_for_bit(finished: Path, cohort: P
     assert_same_run(fit_small(cohort, tmp_path / "run", epochs=3).folder, finished)
 
 
-@pytest.mark.parametrize("stop_after", [1, 7, 6 * 2])
-def test_stopped_and_resumed_is_bit_identical(finished: Path, cohort: Path, tmp_path: Path, stop_after: int):
+@pytest.mark.parametrize(
+    ("stop_after", "where"),
+    [(1, "epoch 1"), (7, "epoch 1"), (8, "epoch 1"), (12, "epoch 2"), (26, "the final predictions")],
+)
+def test_stopped_and_resumed_is_bit_identical(
+    finished: Path, cohort: Path, tmp_path: Path, stop_after: int, where: str
+):
+    """An epoch asks before its first batch, after each of its six, and in validation; the last asks are of the test."""
     calls = iter(range(1000))
-    with pytest.raises(Interrupted) as caught:
+    with pytest.raises(Interrupted, match=f"stopped in {where}; .*saved, the same command goes on") as caught:
         fit_small(cohort, tmp_path / "run", Watch(stop=lambda: next(calls) == stop_after - 1), epochs=3)
     assert caught.value.exit_code == 6
     assert not (tmp_path / "run" / "DONE").exists()
@@ -204,6 +250,31 @@ def test_sigterm_saves_and_exits_with_6(cohort: Path, tmp_path: Path):
     _, rest = process.communicate(timeout=60)
     assert process.returncode == 6
     assert "the state is saved" in rest and (tmp_path / "run" / "last.ckpt").exists()
+
+
+def test_sigterm_while_images_are_made_stops_between_volumes(finished: Path, cohort: Path, tmp_path: Path):
+    """Long before there is a batch: nothing is trained, and the same command goes on."""
+    environment = {**os.environ, "MRISIM_CACHE": str(tmp_path / "cache")}
+    process = subprocess.Popen(
+        command_of(cohort), cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stderr is not None and process.stderr.readline().startswith("training gn")
+    process.send_signal(signal.SIGTERM)
+    _, rest = process.communicate(timeout=60)
+    assert process.returncode == 6, rest
+    assert re.fullmatch(r"diagnose: stopped at \d+ of 14 images; the same command goes on\n", rest)
+    assert not (tmp_path / "run" / "last.ckpt").exists() and not list((tmp_path / "cache").rglob("*.part"))
+    assert_same_run(fit_small(cohort, tmp_path / "run", epochs=3).folder, finished)
+
+
+def test_sigterm_while_the_embedded_cohort_is_made_exits_with_6(tmp_path: Path):
+    environment = {**os.environ, "MRISIM_CACHE": str(tmp_path / "cache")}
+    command = [sys.executable, "-m", "diagnose.cli", "train"]
+    process = subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None and process.stderr.readline().startswith("simulating a knee cohort")
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=60)
+    assert process.returncode == 6 and not (tmp_path / "runs").exists()
 
 
 def test_all_norms_start_from_the_same_weights_and_see_the_same_batches(cohort: Path, tmp_path: Path):

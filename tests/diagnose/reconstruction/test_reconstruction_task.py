@@ -140,7 +140,7 @@ def test_a_run_leaves_what_it_promises_and_beats_zero_filling(finished: Path):
     assert names == {
         "config.yaml", "data.lock.json", "split.csv", "env.json", "identity.txt", "location.json", "last.ckpt",
         "metrics.jsonl", "progress.png", "model.safetensors", "model.json", "quality.csv.gz", "results.json", "DONE",
-        "epochs",
+        "epochs", "train.log",
     }  # fmt: skip
     rows = read_quality(finished / "quality.csv.gz")
     own, trivial = ([row for row in rows if row.run == run] for run in (finished.name, ZERO_FILLED))
@@ -164,10 +164,13 @@ def test_the_weights_of_every_epoch_are_kept_and_the_best_are_the_runs(finished:
         assert description.validation_ssim == pytest.approx(entry["val_ssim"][DISC])
 
 
-@pytest.mark.parametrize("stop_after", [1, 23])
-def test_stopped_and_resumed_is_bit_identical(finished: Path, pairs: Path, tmp_path: Path, stop_after: int):
+@pytest.mark.parametrize(
+    ("stop_after", "where"), [(2, "epoch 1"), (19, "epoch 1"), (25, "epoch 2"), (60, "the final predictions")]
+)
+def test_stopped_and_resumed_is_bit_identical(finished: Path, pairs: Path, tmp_path: Path, stop_after: int, where: str):
+    """It asks before each epoch, after its sixteen batches, for both volumes of validation, then for those of test."""
     calls = iter(range(1000))
-    with pytest.raises(Interrupted):
+    with pytest.raises(Interrupted, match=f"stopped in {where}; .*saved, the same command goes on"):
         fit_small(pairs, tmp_path / "run", Watch(stop=lambda: next(calls) == stop_after - 1))
     assert_same_run(fit_small(pairs, tmp_path / "run").folder, finished)
 

@@ -69,6 +69,9 @@ def test_a_run_leaves_what_it_promises(segmentation_run, heads):
         assert gain["difference"] == pytest.approx(expected) and gain["low"] <= expected <= gain["high"]
     assert results["dice"]["mean"]["dice"] == pytest.approx(test.dice.mean())
     assert len(lines_of(results)) == 2 + len(CLASSES) + 1
+    log = [line.split(" ", 2)[1] for line in (segmentation_run / "train.log").read_text().splitlines()]
+    first = ["note:", "training", "epoch", "epoch", "epoch", "finished"]
+    assert log[: len(first)] == first and len(log) == len(first) + len(lines_of(results))
     for path in segmentation_run.iterdir():
         if path.suffix in (".json", ".yaml", ".jsonl", ".csv"):
             assert str(heads) not in path.read_text(), f"{path.name} holds an absolute path"
@@ -79,10 +82,14 @@ def test_a_step_takes_everything_to_the_device(heads, step_off_the_cpu):
     step_off_the_cpu(prepare(small_spec(), data, None, n_threads=1, group=ProcessGroup()))
 
 
-@pytest.mark.parametrize("stop_after", [1, 3, 5])
-def test_stopped_and_resumed_is_bit_identical(segmentation_run, heads, tmp_path, stop_after):
+@pytest.mark.parametrize(
+    ("stop_after", "where"),
+    [(3, "at 3 of 4 cases"), (16, "in epoch 1"), (20, "in epoch 1"), (28, "in epoch 2"), (49, "in the final pred")],
+)
+def test_stopped_and_resumed_is_bit_identical(segmentation_run, heads, tmp_path, stop_after, where):
+    """It asks between cases, then ten times an epoch: before it, after its three batches, in validation."""
     calls = iter(range(1000))
-    with pytest.raises(Interrupted):
+    with pytest.raises(Interrupted, match=f"stopped {where}.*the same command goes on"):
         fit_small(heads, tmp_path / "run", Watch(stop=lambda: next(calls) == stop_after - 1))
     assert not (tmp_path / "run" / "DONE").exists()
     assert_same_run(fit_small(heads, tmp_path / "run").folder, segmentation_run)

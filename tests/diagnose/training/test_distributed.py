@@ -184,6 +184,8 @@ def test_stopped_in_one_process_and_resumed_is_bit_identical(reports, place: Pat
 
 def test_the_first_process_speaks_and_the_parts_are_recorded(reports, place: Path):
     assert all(not entry["said"] for entry in reports[1].values()) and reports[0]["gn"]["said"]
+    log = [line.split(" ")[1] for line in (place / "gn" / "run" / "train.log").read_text().splitlines()]
+    assert log[:4] == ["training", "epoch", "epoch", "finished"] and "stopped" not in log, "one process writes"
     results = json.loads((place / "gn" / "run" / "results.json").read_text())
     assert (results["n_processes"], results["batch_per_process"]) == (2, 3)
     execution = recall_execution(place / "gn" / "run")

@@ -8,6 +8,7 @@ import pytest
 
 from diagnose.training.distributed import ProcessGroup
 from diagnose.training.epoch_images import EpochImages
+from diagnose.training.loop import Interrupted
 from mrisim.errors import DataError
 
 ALONE = ProcessGroup()
@@ -61,6 +62,31 @@ def test_closing_ends_what_is_under_way_at_the_next_volume(tmp_path: Path):
     assert n_told < 1000 and not list(tmp_path.iterdir())
     threading.Event().wait(0.05)
     assert len(told) == n_told, "nothing goes on behind the caller's back"
+
+
+def test_the_caller_hears_of_images_that_are_waited_for_and_may_end_the_wait(tmp_path: Path):
+    heard: list[tuple[int, int]] = []
+    ahead = threading.Event()
+
+    def make(file: Path, epoch: int, progress) -> None:
+        written(file, epoch)
+        progress("images", 1, 2)
+        if epoch == 1:
+            ahead.set()
+
+    def hear(_what: str, done: int, total: int) -> None:
+        heard.append((done, total))
+        if len(heard) == 2:
+            raise Interrupted("stopped")
+
+    images = EpochImages(make, 5, hear)
+    images.of(0, tmp_path, ALONE)
+    assert ahead.wait(10)
+    assert heard == [(1, 2)], "those of the second epoch are made ahead, and nobody waits"
+    with pytest.raises(Interrupted):
+        images.of(3, tmp_path, ALONE)
+    images.close(tmp_path)
+    assert len(heard) == 2
 
 
 def test_what_goes_wrong_ahead_is_raised_where_it_is_needed(tmp_path: Path):
