@@ -208,8 +208,10 @@ class _Work:
         self.say(f"drift: {', '.join(run.name for run in runs)}")
         with self.times.phase("drift"):
             self._in_shares("drift", runs, out, values)
-            resources = {"n_threads": self.spec.n_threads, "device": self.device}
-            analyse_drift(runs, request, out, data=self.location, overwrite=True, **resources)
+            analyse_drift(
+                runs, request, out, data=self.location, overwrite=True, n_threads=self.spec.n_threads,
+                device=self.device,
+            )  # fmt: skip
 
     def _in_shares(
         self, action: str, runs: list[Path], out: Path, values: dict[str, Any],
