@@ -81,18 +81,32 @@ def analyse_drift(
     return _finish(analysis, parts)
 
 
-def make_share(
-    runs: Sequence[Path], request: DriftRequest, out: Path, *, data: DataLocation | None = None, n_threads: int = 1,
-    device: str = CPU, watch: Watch | None = None, shard: int, n_shards: int,
+def begin_analysis(
+    runs: Sequence[Path], request: DriftRequest, out: Path, *, data: DataLocation | None = None,
+    overwrite: bool = False, device: str = CPU,
 ) -> None:  # fmt: skip
-    """Make every n-th cell of an analysis, where processes share the work; `analyse_drift` then finds them.
+    """Check runs and data, and open the output folder: once, before processes share the work.
 
     Raises
     ------
     DataError, ConfigError
         As `analyse_drift`.
     """
-    analysis = _begin(runs, request, out, data=data, overwrite=True, device=device)
+    _begin(runs, request, out, data=data, overwrite=overwrite, device=device)
+
+
+def make_share(
+    runs: Sequence[Path], request: DriftRequest, out: Path, *, data: DataLocation | None = None, n_threads: int = 1,
+    device: str = CPU, watch: Watch | None = None, shard: int, n_shards: int,
+) -> None:  # fmt: skip
+    """Make every n-th cell of an analysis that was begun; `analyse_drift` then finds them.
+
+    Raises
+    ------
+    DataError, ConfigError
+        As `analyse_drift`.
+    """
+    analysis = _begin(runs, request, out, data=data, overwrite=False, device=device)
     _make_cells(analysis, n_threads=n_threads, watch=watch or Watch(), shard=shard, n_shards=n_shards)
 
 

@@ -197,7 +197,7 @@ class _Work:
         plan, runs = self.spec.drift, [run.folder(self.folder) for run in explained_runs(self.spec, finished)]
         if plan is None or not runs:
             return
-        from diagnose.drift.analyse import analyse_drift
+        from diagnose.drift.analyse import analyse_drift, begin_analysis
 
         evaluation, reconstruction = self.spec.evaluation, self.spec.inference.reconstruction
         out, request = self.folder / DRIFT, plan.request(evaluation, reconstruction)
@@ -207,11 +207,10 @@ class _Work:
         }  # fmt: skip
         self.say(f"drift: {', '.join(run.name for run in runs)}")
         with self.times.phase("drift"):
+            # Opened once, here: workers that start together would each open it.
+            begin_analysis(runs, request, out, data=self.location, overwrite=True, device=self.device)
             self._in_shares("drift", runs, out, values)
-            analyse_drift(
-                runs, request, out, data=self.location, overwrite=True, n_threads=self.spec.n_threads,
-                device=self.device,
-            )  # fmt: skip
+            analyse_drift(runs, request, out, data=self.location, n_threads=self.spec.n_threads, device=self.device)
 
     def _in_shares(
         self, action: str, runs: list[Path], out: Path, values: dict[str, Any],

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import pytest
 
 from diagnose.evaluation.prediction_table import read_table
 from diagnose.run_folder import DataLocation, read_spec
+from diagnose.study import engine
 from diagnose.study.engine import StudyResult, run_study
 from diagnose.study.spec import StudySpec, make_study, read_study
 from diagnose.study.state import is_worked_on, study_state
@@ -245,3 +247,20 @@ def test_a_point_of_the_grid_that_diverges_cannot_win_and_no_run_of_the_grid_is_
     assert read_spec(result.folder / "runs" / "bn__z-score__seed1").lr == 2e-3
     evaluated = {block.cell.run for block in read_table(result.folder / "evaluation" / "predictions.csv.gz")}
     assert evaluated == {"bn__z-score__seed1"}, "the runs of the grid are not judged"
+
+
+def test_the_folder_of_the_drift_is_opened_once_before_its_workers_start(
+    finished: tuple[StudyResult, float], cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    folder, seen, plain = tmp_path / "study", [], engine._Work._in_shares
+    shutil.copytree(finished[0].folder, folder)
+    shutil.rmtree(folder / "drift")
+
+    def watched(work: engine._Work, action: str, runs: list[Path], out: Path, *rest: object) -> None:
+        seen.append((action, (out / "request.json").is_file()))
+        plain(work, action, runs, out, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(engine._Work, "_in_shares", watched)
+    run_study(tiny_study(), DataLocation(cohort), folder, n_workers=2)
+    assert seen == [("drift", True)]
+    assert_same_tables(folder, finished[0].folder)
