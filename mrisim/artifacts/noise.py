@@ -89,10 +89,16 @@ class Noise(ArtifactSpec):
         return replace(scan, kspace=kspace, noise_covariance=covariance)
 
     def add_to_images(self, images: Array, latents: NoiseLatents) -> Array:
-        """Return coil images (..., coil, readout, phase_encode) with the noise of fully sampled k-space; no transform.
+        """Return the coil images of a slice with the noise that fully sampled k-space would give them; no transform.
 
         The transform is unitary and mixes no coils: L w at every pixel has the law of the transform of L w at every
         sample. It is another draw than `apply` makes of the same latents. For those who hold the images.
+
+        Parameters
+        ----------
+        images : (..., coil, readout, phase_encode), complex
+            In the units of `NoiseLatents.signal_rms`; leading axes get the same noise.
+        latents : NoiseLatents
         """
         noisy = images.copy()
         everywhere, factor = np.ones(images.shape[-2:], bool), self._factor(latents)

@@ -199,6 +199,14 @@ def test_the_study_at_laptop_scale_is_the_one_that_was_asked_for():
     assert len(study_runs(spec)) == 50
 
 
+def test_the_controls_tune_both_norms_and_train_on_corrupted_images_too():
+    spec, laptop = (read_study(EXPERIMENT / name) for name in ("controls.yaml", "laptop.yaml"))
+    assert (spec.norms, spec.scalings, spec.seeds) == (("bn", "gn"), ("z-score",), laptop.seeds)
+    assert spec.train_shifts == ("", "random") and spec.inference.train_shift == ""
+    assert spec.tuning is not None and len(tuning_runs(spec)) == 6
+    assert {**spec.train, "epochs": 0} == {**laptop.train, "epochs": 0}, "but for the epochs and what is tuned"
+
+
 def test_the_study_at_paper_scale_has_the_published_grid_and_network():
     text = (EXPERIMENT / "paper.yaml").read_text()
     spec = read_study(EXPERIMENT / "paper.yaml")
