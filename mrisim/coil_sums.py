@@ -1,5 +1,7 @@
 """Passes over the coils of one slice, memory read once: compiled for the host, whole-array steps for a GPU."""
 
+import math
+
 import numba
 import numpy as np
 
@@ -37,6 +39,14 @@ def acquired_samples(kspace: Array, sampled: np.ndarray) -> tuple[Array, bool]:
     return copy, bool(xp.isfinite(copy).all())
 
 
+def energy_of_slices(kspace: Array) -> Array:
+    """Return sum |y|^2 over coils and samples: (..., coil, readout, phase_encode) -> (...)."""
+    xp = array_module(kspace)
+    slices = xp.ascontiguousarray(kspace).view(kspace.real.dtype).reshape(-1, 2 * math.prod(kspace.shape[-3:]))
+    # a product of reals reads memory once; a norm makes complex products, or takes the parts apart
+    return xp.stack([xp.dot(one, one) for one in slices]).reshape(kspace.shape[:-3])
+
+
 def energy_of_lines(kspace: np.ndarray) -> np.ndarray:
     """Return sum |y|^2 of each phase-encode line in double precision: (coil, readout, line) -> (line,)."""
     energy = np.zeros(kspace.shape[-1])
@@ -67,6 +77,54 @@ def combine(
     image = np.empty(images.shape[1:], np.complex64)
     image_pairs, csm_pairs = (np.ascontiguousarray(part).view(np.float32) for part in (images, csm))
     return image, float(_combine(image_pairs, csm_pairs, seen, image.view(np.float32), *centre))
+
+
+def set_lines(target: Array, lines: np.ndarray, source: Array, picked: np.ndarray) -> None:
+    """Set target[..., lines] to source[..., picked]; both complex, C-contiguous."""
+    if isinstance(target, np.ndarray):
+        _set_lines(target.reshape(-1, target.shape[-1]), lines, source.reshape(-1, source.shape[-1]), picked)
+        return
+    xp = array_module(target)
+    target[..., xp.asarray(lines)] = source[..., xp.asarray(picked)]
+
+
+def add_to_lines(kspace: Array, lines: np.ndarray, change: Array, sampled: np.ndarray) -> None:
+    """Add a change (..., readout, line) to some lines of the k-space, in place, where they were acquired.
+
+    Parameters
+    ----------
+    kspace : (..., readout, phase_encode), complex, C-contiguous
+    lines : (line,), int
+    change : (..., readout, line), complex
+    sampled : (readout, phase_encode), bool
+    """
+    if not lines.size:
+        return
+    if isinstance(kspace, np.ndarray):
+        coils, changes = (array.reshape(-1, *array.shape[-2:]) for array in (kspace, change))
+        _add_to_lines(coils, changes, lines, sampled)
+        return
+    xp = array_module(kspace)
+    columns, acquired = xp.asarray(lines), xp.asarray(sampled[:, lines])
+    at_rest = kspace[..., columns]
+    # where, not a sum with zero: minus zero would lose its sign
+    kspace[..., columns] = xp.where(acquired, at_rest + change, at_rest)
+
+
+@numba.njit(nogil=True, cache=True)
+def _set_lines(target, lines, source, picked):
+    for row in range(target.shape[0]):
+        for i in range(lines.size):
+            target[row, lines[i]] = source[row, picked[i]]
+
+
+@numba.njit(nogil=True, cache=True)
+def _add_to_lines(kspace, change, lines, sampled):
+    for coil in range(kspace.shape[0]):
+        for row in range(kspace.shape[1]):
+            for i in range(lines.size):
+                if sampled[row, lines[i]]:
+                    kspace[coil, row, lines[i]] += change[coil, row, i]
 
 
 @numba.njit(nogil=True, cache=True, fastmath={"contract", "reassoc"})

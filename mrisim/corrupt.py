@@ -4,7 +4,6 @@ from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,7 @@ import numpy as np
 from mrisim.artifacts import KINDS, ArtifactSpec, spec_class
 from mrisim.artifacts.base import Stage
 from mrisim.errors import ConfigError
-from mrisim.fourier import Array, array_module, to_device
+from mrisim.fourier import Array, array_module, keep_freed_memory, to_device
 from mrisim.reference import reference_of
 from mrisim.scan import ObjectModel, Scan
 from mrisim.seeding import stream
@@ -167,7 +166,7 @@ def apply(
         return _corrupt_slices(scan.select(positions), realisations, device)
 
     groups = _groups(scan, n_threads, device)
-    _keep_freed_memory()
+    keep_freed_memory()
     if min(n_threads, len(groups)) > 1:
         with ThreadPoolExecutor(max_workers=n_threads) as pool:
             parts = list(pool.map(corrupted, groups))
@@ -184,17 +183,6 @@ def apply(
     fit = _model_fit([part.model for part in parts if part.model is not None])
     idle = [r for index, r in enumerate(realisations) if not any(part.effective[index] for part in parts)]
     return Corrupted(whole, tuple(realisations), fit, (*_notes(fit), *map(_no_effect, idle)))
-
-
-@cache
-def _keep_freed_memory() -> None:
-    """Let the C library keep some tens of MB that arrays have freed: given back, every page is asked for anew.
-
-    In glibc, freeing one block of nearly 32 MB raises the size from which blocks are mapped and freed memory is
-    trimmed (M_MMAP_THRESHOLD in mallopt(3)); the block is never written, and so never real. Elsewhere nothing happens.
-    Measured on 8 coils of 320 x 320: 25 ms a slice instead of 35.
-    """
-    np.empty(31 << 20, np.uint8)
 
 
 def _groups(scan: Scan, n_threads: int, device: str) -> list[range]:

@@ -6,6 +6,8 @@ on the last two axes (readout, phase encode). Complex noise therefore has the sa
 the image, for even and for odd N. BART's ``fft -u`` and ``sigpy.fft`` use the same convention.
 """
 
+import math
+from functools import cache
 from types import ModuleType
 from typing import Any
 
@@ -28,8 +30,72 @@ def array_module(array: Array) -> ModuleType:
     return cupy
 
 
-def fft_module(array: Array) -> ModuleType:
-    """Return the plain transforms, DC at index 0, of the array's device; they keep complex64."""
+def plain_fft(
+    array: Array, axes: tuple[int, ...] = IMAGE_AXES, *, ortho: bool = True, overwrite: bool = False
+) -> Array:
+    """Return sum_r x(r) exp(-2 pi i k r / N), over sqrt(N) if `ortho`, r and k counted from sample 0; precision kept.
+
+    Parameters
+    ----------
+    array : complex array
+    axes : tuple of int
+    ortho : bool
+    overwrite : bool
+        The array is not needed any more.
+    """
+    return _transformed(array, axes, inverse=False, ortho=ortho, centred=False, overwrite=overwrite)
+
+
+def plain_ifft(
+    array: Array, axes: tuple[int, ...] = IMAGE_AXES, *, ortho: bool = True, overwrite: bool = False
+) -> Array:
+    """Undo `plain_fft`."""
+    return _transformed(array, axes, inverse=True, ortho=ortho, centred=False, overwrite=overwrite)
+
+
+def centred_fft(image: Array, axes: tuple[int, ...] = IMAGE_AXES, *, overwrite: bool = False) -> Array:
+    """Transform an image to k-space: centred, orthonormal, precision kept.
+
+    Parameters
+    ----------
+    image : complex array of shape (..., readout, phase_encode)
+    axes : tuple of int
+        The axes to transform.
+    overwrite : bool
+        The image is not needed any more.
+
+    Returns
+    -------
+    complex array of the same shape
+    """
+    return _transformed(image, axes, inverse=False, ortho=True, centred=True, overwrite=overwrite)
+
+
+def centred_ifft(kspace: Array, axes: tuple[int, ...] = IMAGE_AXES, *, overwrite: bool = False) -> Array:
+    """Transform k-space to an image: the inverse, and the adjoint, of `centred_fft`."""
+    return _transformed(kspace, axes, inverse=True, ortho=True, centred=True, overwrite=overwrite)
+
+
+def _transformed(
+    array: Array, axes: tuple[int, ...], *, inverse: bool, ortho: bool, centred: bool, overwrite: bool
+) -> Array:
+    """Transform on the array's device: by compiled loops where they can, else by SciPy, or by CuPy on a GPU."""
+    from mrisim import host_fft
+
+    if host_fft.possible(array, axes):
+        n = math.prod(array.shape[axis] for axis in axes)
+        scale = n**-0.5 if ortho else 1 / n if inverse else 1.0
+        return host_fft.transform(array, axes, inverse=inverse, scale=scale, centred=centred, overwrite=overwrite)
+    xp, library = array_module(array), _library_of(array)
+    options = {"overwrite_x": overwrite or centred} if xp is np else {}
+    if centred:
+        array = xp.fft.ifftshift(array, axes)
+    transform = library.ifftn if inverse else library.fftn
+    spectrum = transform(array, axes=axes, norm="ortho" if ortho else "backward", **options)
+    return xp.fft.fftshift(spectrum, axes) if centred else spectrum
+
+
+def _library_of(array: Array) -> ModuleType:
     if isinstance(array, np.ndarray):
         # scipy keeps complex64; numpy.fft without norm="ortho" computes in double inside.
         import scipy.fft
@@ -38,34 +104,6 @@ def fft_module(array: Array) -> ModuleType:
     import cupy.fft
 
     return cupy.fft
-
-
-def in_place(array: Array) -> dict[str, Any]:
-    """Return the option that lets `fft_module`'s transforms overwrite an array that is not needed any more."""
-    return {"overwrite_x": True} if isinstance(array, np.ndarray) else {}
-
-
-def centred_fft(image: Array, axes: tuple[int, ...] = IMAGE_AXES) -> Array:
-    """Transform an image to k-space: centred, orthonormal, precision kept.
-
-    Parameters
-    ----------
-    image : complex array of shape (..., readout, phase_encode)
-    axes : tuple of int
-        The axes to transform.
-
-    Returns
-    -------
-    complex array of the same shape
-    """
-    fft, xp = fft_module(image), array_module(image)
-    return xp.fft.fftshift(fft.fftn(xp.fft.ifftshift(image, axes), axes=axes, norm="ortho", **in_place(image)), axes)
-
-
-def centred_ifft(kspace: Array, axes: tuple[int, ...] = IMAGE_AXES) -> Array:
-    """Transform k-space to an image: the inverse, and the adjoint, of `centred_fft`."""
-    fft, xp = fft_module(kspace), array_module(kspace)
-    return xp.fft.fftshift(fft.ifftn(xp.fft.ifftshift(kspace, axes), axes=axes, norm="ortho", **in_place(kspace)), axes)
 
 
 def resize_centred(array: Array, shape: tuple[int, int]) -> Array:
@@ -127,6 +165,17 @@ def free_memory_bytes(device: str) -> int:
 
     with cupy.cuda.Device(_cuda_index(device)):
         return int(cupy.cuda.runtime.memGetInfo()[0] + cupy.get_default_memory_pool().free_bytes())
+
+
+@cache
+def keep_freed_memory() -> None:
+    """Let the C library keep some tens of MB that arrays have freed: given back, every page is asked for anew.
+
+    In glibc, freeing one block of nearly 32 MB raises the size from which blocks are mapped and freed memory is
+    trimmed (M_MMAP_THRESHOLD in mallopt(3)); the block is never written, and so never real. Elsewhere nothing happens.
+    Measured on 8 coils of 320 x 320: 25 ms to corrupt a slice instead of 35, 70 ms instead of 94 for 30 steps of SENSE.
+    """
+    np.empty(31 << 20, np.uint8)
 
 
 def release_memory(device: str) -> None:

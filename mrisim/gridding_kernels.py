@@ -13,6 +13,7 @@ import numba
 import numpy as np
 from llvmlite import ir
 from numba import types
+from numba.core import cgutils
 from numba.extending import intrinsic
 
 # Numba's cache asks for the age of this file alone: whatever is compiled in is set here.
@@ -59,9 +60,13 @@ class _Vectors:
         return self.pick_from(vector, other, [2 * pair + part for pair in pairs for part in (0, 1)])
 
     def multiply_add(self, a: Any, b: Any, total: Any | None) -> Any:
-        """Return a b + total; a product and a sum may be one instruction."""
-        product = self._builder.fmul(a, b, ("contract",))
-        return product if total is None else self._builder.fadd(product, total, ("contract",))
+        """Return a b + total, rounded once: left to the compiler, a slice alone and a bundle could differ in a bit."""
+        if total is None:
+            return self._builder.fmul(a, b)
+        vector = total.type
+        name = f"llvm.fma.v{vector.count}f{64 if vector.element == ir.DoubleType() else 32}"
+        fused = cgutils.get_or_insert_function(self._builder.module, ir.FunctionType(vector, [vector] * 3), name)
+        return self._builder.call(fused, [a, b, total])
 
     def weights(self, table: Any, entry: Any, rest: Any) -> Any:
         """Return the weights of a table entry, and of a rest to the next one."""
@@ -189,10 +194,10 @@ def _change_eight(typing_context, values, at, moved, moved_at, still, still_at, 
         )
         change = builder.fsub(moved, still)
         contract = ("contract",)
-        product = builder.fmul(change, vectors.pick(wave, [lane - lane % 2 for lane in range(LANES)]), contract)
+        product = builder.fmul(change, vectors.pick(wave, [lane - lane % 2 for lane in range(LANES)]), flags=contract)
         swapped = vectors.pick(change, [lane ^ 1 for lane in range(LANES)])
-        crossed = builder.fmul(swapped, vectors.pick(wave, [lane | 1 for lane in range(LANES)]), contract)
-        real, imaginary = builder.fsub(product, crossed, contract), builder.fadd(product, crossed, contract)
+        crossed = builder.fmul(swapped, vectors.pick(wave, [lane | 1 for lane in range(LANES)]), flags=contract)
+        real, imaginary = builder.fsub(product, crossed, flags=contract), builder.fadd(product, crossed, flags=contract)
         order = [lane if lane % 2 == 0 else LANES + lane for lane in range(LANES)]
         vectors.store(vectors.pick_from(real, imaginary, order), values.data, arguments[1])
         return context.get_dummy_value()

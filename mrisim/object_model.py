@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 import numpy as np
 
 from mrisim.calibration import estimate_csm
-from mrisim.coil_sums import combine
+from mrisim.coil_sums import combine, energy_of_slices
 from mrisim.errors import DataError
-from mrisim.fourier import Array, array_module, centred_fft, centred_ifft, fft_module, in_place, to_device
+from mrisim.fourier import Array, array_module, centred_fft, centred_ifft, plain_ifft, to_device
 from mrisim.reconstruct import DEFAULTS, acquired_part, maps_norm, seen_by_coils, solve
 from mrisim.scan import ObjectModel, Scan
 
@@ -63,7 +64,7 @@ def estimate_object(scan: Scan, *, device: str = "cpu") -> ObjectModel:
     errors = []
     for index, slice_id in enumerate(scan.slice_ids):
         kspace = acquired_part(scan, index, device)
-        energy = float(xp.linalg.norm(kspace)) ** 2
+        energy = float(energy_of_slices(kspace))
         try:
             image[index], error = _fit(kspace, csm[index], norm[index], scan, energy)
         except DataError as failure:
@@ -81,10 +82,10 @@ def _fit(kspace: Array, csm: Array, norm: Array, scan: Scan, energy: float) -> t
         return xp.where(seen, unit_image / xp.where(seen, norm, 1), 0).astype(np.complex64), error
     if isinstance(kspace, np.ndarray) and scan.sampled.all():
         # Every sample was acquired: the misfit is as large in the image, and one pass gives image and misfit.
-        images = fft_module(kspace).ifft2(kspace, norm="ortho", **in_place(kspace))
+        images = plain_ifft(kspace, overwrite=True)
         image, misfit = combine(images, csm, seen, centre=(scan.matrix[0] // 2, scan.matrix[1] // 2))
         image *= _phase_of_first_line(scan.matrix)
-        return image, float(np.sqrt(misfit / energy)) if energy > 0 else 0.0
+        return image, math.sqrt(misfit / energy) if energy > 0 else 0.0
     images = centred_ifft(kspace)
     image = xp.where(seen, xp.sum(csm.conj() * images, axis=0) / xp.where(seen, norm, 1) ** 2, 0).astype(np.complex64)
     return image, _relative_error(kspace, csm, image, scan.sampled)
@@ -109,14 +110,14 @@ def _without_noise(error: float, energy: float, scan: Scan) -> float:
     if energy == 0:
         return error
     noise = float(np.trace(scan.noise_covariance).real) * int(scan.sampled.sum()) * (1 - 1 / scan.n_coils)
-    return float(np.sqrt(max(error**2 - noise / energy, 0.0)))
+    return math.sqrt(max(error**2 - noise / energy, 0.0))
 
 
 def _relative_error(kspace: Array, csm: Array, image: Array, sampled: np.ndarray) -> float:
     xp = array_module(kspace)
-    norm = float(xp.linalg.norm(kspace))
-    residual = xp.where(xp.asarray(sampled), kspace - centred_fft(csm * image), 0)
-    return float(xp.linalg.norm(residual)) / norm if norm > 0 else 0.0
+    energy = float(energy_of_slices(kspace))
+    residual = xp.where(xp.asarray(sampled), kspace - centred_fft(csm * image, overwrite=True), 0)
+    return math.sqrt(float(energy_of_slices(residual)) / energy) if energy > 0 else 0.0
 
 
 def _is_constant(norm: Array) -> bool:

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mrisim.calibration import estimate_csm
-from mrisim.coil_sums import acquired_samples, root_sum_of_squares
+from mrisim.coil_sums import acquired_samples, energy_of_slices, root_sum_of_squares
 from mrisim.errors import ConfigError, DataError
-from mrisim.fourier import IMAGE_AXES, Array, array_module, fft_module, in_place, resize_centred, to_device
+from mrisim.fourier import IMAGE_AXES, Array, array_module, keep_freed_memory, plain_ifft, resize_centred, to_device
 from mrisim.prewhitening import mix_channels, whitening_matrix
 from mrisim.scan import Acquisition, Scan
 from mrisim.slice_batches import batches, slices_at_once
@@ -182,11 +182,12 @@ def solve(
 
     from mrisim.encoding import Encoding
 
+    keep_freed_memory()
     xp = array_module(kspace)
     encode = Encoding(unit_maps(csm), sampled)
     zero_filled = encode.H(kspace)
     scale = xp.percentile(xp.abs(zero_filled), 99, axis=IMAGE_AXES, keepdims=True).astype(np.float32)
-    norm = _norm_of_slices(kspace)
+    norm = xp.sqrt(energy_of_slices(kspace))
     blank = (norm == 0) | (scale[..., 0, 0] == 0)
     if bool(blank.all()):
         return xp.zeros(encode.ishape, np.complex64), np.zeros(norm.shape)[()]
@@ -195,7 +196,7 @@ def solve(
         unit = xp.where(empty, 0, zero_filled / scale).astype(np.complex64)
         image = unit if name == "adjoint" else _solution(name, unit, encode, regularisation, n_iterations)
         image = (image * scale).astype(np.complex64)
-        error = _norm_of_slices(encode(image) - kspace) / xp.where(blank, 1, norm)
+        error = xp.sqrt(energy_of_slices(encode(image) - kspace)) / xp.where(blank, 1, norm)
         error = to_device(xp.where(blank, 0, error), "cpu").astype(float)[()]
     # Every one of these estimates explains the data better than an empty image, or it has diverged.
     worst = np.max(error)
@@ -205,11 +206,6 @@ def solve(
             f"{regularisation:g}; expected at most 1"
         )
     return image, error
-
-
-def _norm_of_slices(kspace: Array) -> Array:
-    """Return the norm over coils and samples: (..., coil, readout, phase_encode) -> (...)."""
-    return array_module(kspace).linalg.norm(kspace.reshape(*kspace.shape[:-3], -1), axis=-1)
 
 
 def unit_maps(csm: Array) -> Array:
@@ -300,7 +296,7 @@ def _rss_image(scan: Scan, places: Sequence[int | slice], device: str) -> np.nda
     for place in places:
         kspace = acquired_part(scan, place, device)
         # Where k-space begins is a phase of the image; so one magnitude is shifted, instead of all coils twice.
-        coil_images = fft_module(kspace).ifft2(kspace, norm="ortho", **in_place(kspace))
+        coil_images = plain_ifft(kspace, overwrite=True)
         magnitude = to_device(root_sum_of_squares(coil_images), "cpu")
         image[place] = np.fft.fftshift(magnitude, IMAGE_AXES)
     return image
@@ -330,7 +326,6 @@ def _solution(name: str, right: Array, encode: Encoding, regularisation: float, 
     are known. SigPy's Apps would draw a random start from NumPy's global state to estimate them.
     """
     from sigpy.alg import Alg, GradientMethod
-    from sigpy.linop import Identity
 
     from mrisim.encoding import BlockwiseConjugateGradient
     from mrisim.sparsity import WaveletThreshold
@@ -338,8 +333,8 @@ def _solution(name: str, right: Array, encode: Encoding, regularisation: float, 
     image = array_module(right).zeros_like(right)
     solver: Alg
     if name == "sense":
-        normal = encode.N + regularisation * Identity(encode.ishape)
-        solver = BlockwiseConjugateGradient(normal, right, image, n_iterations, n_axes=1 if encode.whole_lines else 2)
+        n_axes = 1 if encode.whole_lines else 2
+        solver = BlockwiseConjugateGradient(encode.N, right, image, n_iterations, n_axes=n_axes, damping=regularisation)
     elif name == "l1-wavelet":
         penalty = WaveletThreshold(tuple(encode.ishape), regularisation)
         solver = GradientMethod(

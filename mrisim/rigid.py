@@ -6,11 +6,11 @@ off the grid, by gridding (relative error below 1e-5).
 """
 
 from collections.abc import Iterator
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 
-from mrisim.fourier import Array, array_module, fft_module, in_place
+from mrisim.fourier import Array, array_module, plain_fft, plain_ifft
 from mrisim.gridding import bundled, change_of_row, resample, with_border
 from mrisim.gridding_kernels import OVERSAMPLING
 from mrisim.kaiser_bessel import kernel_transform
@@ -89,18 +89,18 @@ class RigidObject:
         xp = array_module(self.image)
         spectrum = self._spectrum * xp.asarray(ramps[0])[:, None]
         spectrum *= xp.asarray(ramps[1])
-        return fft_module(spectrum).ifft2(spectrum, **in_place(spectrum))
+        return plain_ifft(spectrum, ortho=False, overwrite=True)
 
     @cached_property
     def _spectrum(self) -> Array:
         """The spectrum in the order of the FFT: with a ramp in that order, too, nothing needs to be shifted."""
-        return fft_module(self.image).fft2(self.image)
+        return plain_fft(self.image, ortho=False)
 
     @cached_property
     def _oversampled(self) -> Array:
         """The images on a twice finer grid, divided by the kernel's transform beforehand, for `resample`."""
         grid = self._spectrum.reshape(self._stack.shape)
-        for axis in (-1, -2):
+        for axis in (-2, -1):  # columns first: half of them are there yet, and rows lie better in memory
             grid = _finer(grid, axis)
         return with_border(grid)
 
@@ -110,12 +110,20 @@ def _finer(spectrum: Array, axis: int) -> Array:
     xp, n = array_module(spectrum), spectrum.shape[axis]
     shape = list(spectrum.shape)
     shape[axis] *= OVERSAMPLING
-    padded = xp.zeros(shape, spectrum.dtype)
-    factor = OVERSAMPLING / kernel_transform(signed_frequency(n) / shape[axis])
+    padded = xp.empty(shape, spectrum.dtype)
+    factor = _inverse_kernel(n).astype(spectrum.real.dtype)
     given, placed = xp.moveaxis(spectrum, axis, -1), xp.moveaxis(padded, axis, -1)
-    for part in (slice(None, (n + 1) // 2), slice(-(n // 2), None) if n > 1 else slice(0, 0)):
-        placed[..., part] = given[..., part] * xp.asarray(factor[part].astype(spectrum.real.dtype))
-    return fft_module(padded).ifft(padded, axis=axis, **in_place(padded))
+    below, above = (n + 1) // 2, n // 2
+    placed[..., :below] = given[..., :below] * xp.asarray(factor[:below])
+    placed[..., below : shape[axis] - above] = 0
+    placed[..., shape[axis] - above :] = given[..., below:] * xp.asarray(factor[below:])
+    return plain_ifft(padded, (axis,), ortho=False, overwrite=True)
+
+
+@lru_cache(maxsize=16)
+def _inverse_kernel(n: int) -> np.ndarray:
+    """Return what the spectrum of n pixels is multiplied with for the finer grid."""
+    return OVERSAMPLING / kernel_transform(signed_frequency(n) / (OVERSAMPLING * n))
 
 
 def signed_frequency(n: int) -> np.ndarray:

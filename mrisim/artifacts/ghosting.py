@@ -26,11 +26,11 @@ from pydantic import Field
 
 from mrisim.artifacts.base import ArtifactSpec, Check, Stage
 from mrisim.echo_order import Ordering, echo_order
-from mrisim.fourier import Array, array_module, centred_fft, centred_ifft, fft_module, in_place, to_device
+from mrisim.fourier import Array, array_module, centred_fft, centred_ifft, to_device
 from mrisim.reference import reference_of
 from mrisim.scan import Acquisition, Scan
 
-READOUT_AXIS = (-2,)
+READOUT_AXIS, PHASE_ENCODE_AXIS = (-2,), (-1,)
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ class Ghosting(ArtifactSpec):
         factor = xp.asarray(self._line_factor(scan, latents).astype(scan.kspace.dtype))
         if self.mode == "nyquist" and self.delay_us:
             hybrid = centred_ifft(scan.kspace, READOUT_AXIS) * factor
-            changed = centred_fft(hybrid, READOUT_AXIS)
+            changed = centred_fft(hybrid, READOUT_AXIS, overwrite=True)
         else:
             changed = scan.kspace * factor
         return replace(scan, kspace=xp.where(xp.asarray(scan.sampled), changed, scan.kspace))
@@ -103,12 +103,9 @@ class Ghosting(ArtifactSpec):
 
         The readout axis needs no transform, neither to nor from k-space. For those who hold the images.
         """
-        # A factor of lines is a convolution of the image: the lines are put in the order of the FFT, and nothing else.
-        factor = np.fft.ifftshift(self._line_factor(scan, latents), axes=-1).astype(images.dtype)
-        fft = fft_module(images)
-        hybrid = fft.fft(images, axis=-1)
-        hybrid *= array_module(images).asarray(factor)
-        return fft.ifft(hybrid, axis=-1, **in_place(hybrid))
+        hybrid = centred_fft(images, PHASE_ENCODE_AXIS)
+        hybrid *= array_module(images).asarray(self._line_factor(scan, latents).astype(images.dtype))
+        return centred_ifft(hybrid, PHASE_ENCODE_AXIS, overwrite=True)
 
     def _line_factor(self, scan: Scan, latents: GhostingLatents) -> np.ndarray:
         """Return the factor of each (readout position, line)."""

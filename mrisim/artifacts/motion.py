@@ -24,8 +24,9 @@ import numpy as np
 from pydantic import Field
 
 from mrisim.artifacts.base import ArtifactSpec, Check, Stage
+from mrisim.coil_sums import add_to_lines, set_lines
 from mrisim.echo_order import Ordering, echo_order
-from mrisim.fourier import Array, array_module, centred_fft, centred_ifft, fft_module, in_place, to_device
+from mrisim.fourier import Array, array_module, centred_fft, centred_ifft, to_device
 from mrisim.reference import reference_of
 from mrisim.rigid import RigidObject
 from mrisim.scan import Acquisition, ObjectModel, Scan
@@ -104,14 +105,10 @@ class Motion(ArtifactSpec):
         before = np.zeros_like(latents.unit_pose) if model.pose is None else model.pose
         after = _compose(before, self.rms * latents.unit_pose)
         lines = np.flatnonzero(scan.sampled.any(axis=0) & (after != before).any(axis=1))
-        xp = array_module(scan.kspace)
-        kspace = scan.kspace.copy()
+        kspace = scan.kspace.copy(order="C")
         moving = RigidObject(model.image, scan.voxel_mm)
-        change = centred_fft(changed_lines(moving, model.csm, before, after, lines), axes=(-2,))
-        columns, sampled = xp.asarray(lines), xp.asarray(scan.sampled[:, lines])
-        at_rest = kspace[..., columns]
-        # where, not a sum with zero: minus zero would lose its sign
-        kspace[..., columns] = xp.where(sampled, at_rest + change, at_rest)
+        change = centred_fft(changed_lines(moving, model.csm, before, after, lines), axes=(-2,), overwrite=True)
+        add_to_lines(kspace, lines, change, scan.sampled)
         return replace(scan, kspace=kspace, object_model=replace(model, pose=after))
 
     def _course(self, time_ms: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -188,7 +185,8 @@ def changed_lines(moving: RigidObject, csm: Array, before: np.ndarray, after: np
 
     for index in map(int, np.flatnonzero(n_members >= MANY_LINES)):
         members = np.flatnonzero(group == index)
-        hybrid[..., xp.asarray(members)] = _phase_encoded(csm * change(index)[:, None], lines[members])
+        spectrum = centred_fft(csm * change(index)[:, None], axes=(-1,), overwrite=True)
+        set_lines(hybrid, members, spectrum, lines[members])
     few = n_members[group] < MANY_LINES
     in_rows = few & isinstance(csm, np.ndarray) & ~poses[:, :3].any(axis=1) & (poses[:, 5] != 0)
     if in_rows.any():
@@ -219,17 +217,6 @@ def _waves(lines: np.ndarray, n_lines_total: int) -> np.ndarray:
     # whole turns are taken out before they cost precision
     turns = np.multiply.outer(lines - n_lines_total // 2, position) % n_lines_total / n_lines_total
     return np.exp(-2j * np.pi * turns) / np.sqrt(n_lines_total)
-
-
-def _phase_encoded(seen: Array, lines: np.ndarray) -> Array:
-    """Transform (..., phase_encode) along its last axis, centred and orthonormal, to some lines; it is overwritten."""
-    n = seen.shape[-1]
-    signed = lines - n // 2
-    # A plain FFT counts positions from the first pixel: what that adds to the phase of a line is taken back.
-    to_centre = np.exp(2j * np.pi * (signed * (n // 2) % n) / n).astype(seen.dtype)
-    xp = array_module(seen)
-    spectrum = fft_module(seen).fft(seen, axis=-1, norm="ortho", **in_place(seen))
-    return spectrum[..., xp.asarray(signed % n)] * xp.asarray(to_centre)
 
 
 def dense_motion_kspace(

@@ -1,5 +1,8 @@
 """The fast encoding operator against SigPy's and as an operator; its solver against dense matrices."""
 
+import gc
+import weakref
+
 import numpy as np
 import pytest
 from sigpy.app import LinearLeastSquares
@@ -7,9 +10,11 @@ from sigpy.linop import Identity
 from sigpy.mri.linop import Sense
 
 from mrisim.encoding import BlockwiseConjugateGradient, Encoding
+from mrisim.host_normal import HostNormal
 from mrisim.testing import relative_difference
 
-SHAPES = [(3, 11, 14), (5, 12, 9)]
+SHAPES = [(3, 11, 14), (5, 12, 9), (2, 40, 62), (2, 33, 31)]
+"""Compiled loops for lines and for samples; for lines alone; whole arrays, because of a long prime factor."""
 
 
 def problem(shape, kind, seed=0):
@@ -50,10 +55,41 @@ def test_adjoint_and_normal_operator_fit_the_operator(kind):
     np.testing.assert_array_equal(kspace, before[1])
 
 
+def test_which_lengths_have_compiled_loops():
+    for shape, expected in (((1, 12, 9), (True, True)), ((1, 11, 14), (True, False)), ((1, 12, 31), (False, False))):
+        csm = np.zeros(shape, np.complex64)
+        assert (HostNormal.possible(csm, True), HostNormal.possible(csm, False)) == expected
+    assert not HostNormal.possible(np.zeros((1, 12, 9)), False)
+
+
 @pytest.mark.parametrize("kind", ["lines", "samples"])
-def test_several_slices_at_once_are_those_of_each_alone(kind):
+def test_double_precision_stays_double(kind):
+    csm, sampled, image, _ = problem(SHAPES[1], kind)
+    image = image.astype(complex)
+    got = Encoding(csm, sampled).N(image)
+    assert got.dtype == complex
+    assert relative_difference(got, Encoding(csm, sampled).H(Encoding(csm, sampled)(image))) < 1e-6
+
+
+def test_an_operator_is_gone_when_nobody_holds_it():
+    """Not when garbage is collected: hundreds of MB of maps would wait for that, slice after slice."""
+    csm, sampled, image, kspace = problem(SHAPES[1], "samples")
+    operator = Encoding(csm, sampled)
+    operator.H(kspace), operator.N(image), operator.H.H(image)
+    gone = weakref.ref(operator)
+    gc.disable()
+    try:
+        del operator
+        assert gone() is None
+    finally:
+        gc.enable()
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("kind", ["lines", "samples"])
+def test_several_slices_at_once_are_those_of_each_alone(kind, shape):
     """Operator, adjoint on k-space with garbage outside of the mask, normal operator, and five steps of the solver."""
-    problems = [problem(SHAPES[0], kind, seed) for seed in range(3)]
+    problems = [problem(shape, kind, seed) for seed in range(3)]
     sampled = problems[0][1]
     csm, images, kspace = (
         np.stack([strength * each[part] for strength, each in zip((1, 0.3, 5), problems, strict=True)])
@@ -65,8 +101,9 @@ def test_several_slices_at_once_are_those_of_each_alone(kind):
     def solved(operator, data):
         right = operator.H(data)
         image = np.zeros_like(right)
-        normal = operator.N + 0.1 * Identity(operator.ishape)
-        solver = BlockwiseConjugateGradient(normal, right, image, 5, n_axes=1 if kind == "lines" else 2)
+        solver = BlockwiseConjugateGradient(
+            operator.N, right, image, 5, n_axes=1 if kind == "lines" else 2, damping=0.1
+        )
         while not solver.done():
             solver.update()
         return image
@@ -97,8 +134,9 @@ def test_it_works_in_the_apps_of_sigpy():
     assert relative_difference(*images) < 1e-5
 
 
-def test_the_rowwise_solver_solves_and_does_so_sooner_than_the_common_one():
-    csm, sampled, _, kspace = problem((4, 13, 24), "lines", seed=3)
+@pytest.mark.parametrize("n_lines", [24, 22])  # with compiled loops, and without
+def test_the_rowwise_solver_solves_and_does_so_sooner_than_the_common_one(n_lines):
+    csm, sampled, _, kspace = problem((4, 13, n_lines), "lines", seed=3)
     # rows of very different strength: one step size cannot suit them all
     csm *= np.geomspace(0.1, 1, 13, dtype=np.float32)[:, None]
     encode = Encoding(csm, sampled)
@@ -114,11 +152,38 @@ def test_the_rowwise_solver_solves_and_does_so_sooner_than_the_common_one():
     assert relative_difference(image, exact) < 0.1 * relative_difference(together, exact)
 
 
-def test_rows_without_signal_and_rows_that_are_solved_stay_finite():
+@pytest.mark.parametrize("dtype", [np.complex64, complex])
+def test_one_step_for_every_block(dtype):
+    """Against the textbook, block by block: the compiled step, and the one in whole arrays."""
+    rng = np.random.default_rng(7)
+    matrices = rng.normal(size=(3, 6, 6)) + 1j * rng.normal(size=(3, 6, 6))
+    matrices = matrices @ matrices.conj().swapaxes(1, 2)
+    right = (rng.normal(size=(3, 6)) + 1j * rng.normal(size=(3, 6))).astype(dtype)
+
+    def normal(direction):
+        return np.einsum("bij,bj->bi", matrices, direction).astype(dtype)
+
+    image = np.zeros_like(right)
+    solver = BlockwiseConjugateGradient(normal, right, image, 2, n_axes=1, damping=0.5)
+    while not solver.done():
+        solver.update()
+    for matrix, b, got in zip(matrices + 0.5 * np.eye(6), right, image, strict=True):
+        x, residual, direction = np.zeros(6, complex), b.astype(complex), b.astype(complex)
+        for _ in range(2):
+            step = np.vdot(residual, residual).real / np.vdot(direction, matrix @ direction).real
+            x, left = x + step * direction, residual - step * matrix @ direction
+            direction = left + np.vdot(left, left).real / np.vdot(residual, residual).real * direction
+            residual = left
+        assert relative_difference(got, x) < 1e-5
+
+
+@pytest.mark.parametrize("dtype", [np.complex64, complex])
+def test_rows_without_signal_and_rows_that_are_solved_stay_finite(dtype):
     csm, sampled, _, kspace = problem(SHAPES[0], "lines")
+    csm, kspace = csm.astype(dtype), kspace.astype(dtype)
     csm[:, 4] = 0
     encode = Encoding(csm, sampled)
-    image = np.zeros(SHAPES[0][1:], np.complex64)
+    image = np.zeros(SHAPES[0][1:], dtype)
     normal = encode.N + 0.1 * Identity(encode.ishape)
     solver = BlockwiseConjugateGradient(normal, encode.H(kspace), image, 200, n_axes=1)
     while not solver.done():

@@ -1,0 +1,569 @@
+"""Compiled Fourier transforms: sixteen signals at a time, each in its own lane of the vector instructions.
+
+Signals lie in a *tile* (n, 2, `LANES`) of float32: of sample 0 the sixteen real parts and the sixteen imaginary parts,
+then those of sample 1, and so on. No instruction looks across signals, whatever the length; a tile stays in the cache.
+The transform is Cooley and Tukey's in mixed radix, in place: decimation in frequency leaves the frequencies in an order
+of their own, `mrisim.host_fft.Plan` knows it; the transposed form takes that order and leaves samples in theirs.
+
+References
+----------
+Cooley & Tukey 1965, 10.1090/S0025-5718-1965-0178586-1; Gentleman & Sande 1966, 10.1145/1464291.1464352.
+"""
+
+import math
+from typing import Any
+
+import numba
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic as typed_intrinsic
+
+# Numba's cache asks for the age of this file alone: whatever is compiled in is set here.
+LANES = 16
+ROW = 2 * LANES
+"""Floats of one sample of a tile."""
+RADICES = (4, 2, 3, 5, 7)
+"""Those whose butterflies are written out."""
+LONGEST = 127
+"""Prime factors up to here have a loop over their sums. Lengths with longer ones are left to SciPy."""
+_PAIRS = LANES // 2
+_CONTRACT = ("contract",)
+_VECTOR = ir.VectorType(ir.FloatType(), LANES)
+_ALIGNED, _ANYWHERE = 4 * LANES, 4
+"""Bytes."""
+
+Complex = tuple[Any, Any]
+
+intrinsic: Any = typed_intrinsic
+"""Numba's own, whose calls a type checker takes for those of the Python function, typing context and all."""
+
+
+def constant(value: int) -> Any:
+    """Return a constant of LLVM."""
+    return ir.Constant(ir.IntType(64), value)
+
+
+def operands(context: Any, builder: Any, signature: Any, arguments: Any) -> list[Any]:
+    """Return the pointers of the arrays among some arguments of an intrinsic, and the others as they are."""
+    return [
+        context.make_array(kind)(context, builder, value=value).data if isinstance(kind, types.Array) else value
+        for kind, value in zip(signature.args, arguments, strict=True)
+    ]
+
+
+class Vectors:
+    """Vector instructions on float32."""
+
+    def __init__(self, builder: Any) -> None:
+        self.builder = builder
+
+    def load(self, pointer: Any, index: Any, align: int = _ALIGNED) -> Any:
+        """Return the values from pointer[index] on."""
+        return self.builder.load(self._address(pointer, index), align=align)
+
+    def store(self, vector: Any, pointer: Any, index: Any, align: int = _ALIGNED) -> None:
+        """Write a vector to pointer[index] and on."""
+        self.builder.store(vector, self._address(pointer, index), align=align)
+
+    def load_pair(self, pointer: Any, index: Any) -> Complex:
+        """Return one sample of a tile."""
+        return self.load(pointer, index), self.load(pointer, self.builder.add(index, constant(LANES)))
+
+    def store_pair(self, pair: Complex, pointer: Any, index: Any) -> None:
+        """Write one sample of a tile."""
+        self.store(pair[0], pointer, index)
+        self.store(pair[1], pointer, self.builder.add(index, constant(LANES)))
+
+    def _address(self, pointer: Any, index: Any) -> Any:
+        return self.builder.bitcast(self.builder.gep(pointer, [index]), _VECTOR.as_pointer())
+
+    def spread(self, pointer: Any, index: Any) -> Any:
+        """Return a vector of pointer[index]."""
+        return self.spread_value(self.builder.load(self.builder.gep(pointer, [index]), align=4))
+
+    def spread_value(self, value: Any) -> Any:
+        """Return a vector of one value."""
+        empty = ir.Constant(_VECTOR, ir.Undefined)
+        first = self.builder.insert_element(empty, value, ir.Constant(ir.IntType(32), 0))
+        return self.pick(first, empty, [0] * LANES)
+
+    def pick(self, one: Any, other: Any, lanes: list[int]) -> Any:
+        """Return some lanes of two vectors; those of the second count from the end of the first."""
+        return self.builder.shuffle_vector(one, other, ir.Constant(ir.VectorType(ir.IntType(32), LANES), lanes))
+
+    def add(self, a: Complex, b: Complex) -> Complex:
+        """Return a + b."""
+        return tuple(self.builder.fadd(x, y, flags=_CONTRACT) for x, y in zip(a, b, strict=True))
+
+    def subtract(self, a: Complex, b: Complex) -> Complex:
+        """Return a - b."""
+        return tuple(self.builder.fsub(x, y, flags=_CONTRACT) for x, y in zip(a, b, strict=True))
+
+    def scale(self, factor: Any, a: Complex) -> Complex:
+        """Return a times a real vector."""
+        return tuple(self.builder.fmul(factor, x, flags=_CONTRACT) for x in a)
+
+    def multiply(self, a: Complex, b: Complex) -> Complex:
+        """Return a b."""
+        times, plus, minus = self.builder.fmul, self.builder.fadd, self.builder.fsub
+        real = minus(times(a[0], b[0], flags=_CONTRACT), times(a[1], b[1], flags=_CONTRACT), flags=_CONTRACT)
+        return real, plus(times(a[0], b[1], flags=_CONTRACT), times(a[1], b[0], flags=_CONTRACT), flags=_CONTRACT)
+
+    def multiply_conjugate(self, a: Complex, b: Complex) -> Complex:
+        """Return conj(a) b."""
+        times, plus, minus = self.builder.fmul, self.builder.fadd, self.builder.fsub
+        real = plus(times(a[0], b[0], flags=_CONTRACT), times(a[1], b[1], flags=_CONTRACT), flags=_CONTRACT)
+        return real, minus(times(a[0], b[1], flags=_CONTRACT), times(a[1], b[0], flags=_CONTRACT), flags=_CONTRACT)
+
+    def around(self, a: Complex, b: Complex) -> tuple[Complex, Complex]:
+        """Return a - i b and a + i b."""
+        plus, minus = self.builder.fadd, self.builder.fsub
+        below = plus(a[0], b[1], flags=_CONTRACT), minus(a[1], b[0], flags=_CONTRACT)
+        return below, (minus(a[0], b[1], flags=_CONTRACT), plus(a[1], b[0], flags=_CONTRACT))
+
+    def transposed(self, rows: list[Any]) -> list[Any]:
+        """Turn rows of lanes into columns: blocks of 2 x 2, then 4 x 4, 8 x 8 and 16 x 16."""
+        for distance in (1, 2, 4, 8):
+            for first in (index for index in range(LANES) if not index & distance):
+                one, other = rows[first], rows[first + distance]
+                lower = [lane if not lane & distance else LANES + lane - distance for lane in range(LANES)]
+                upper = [lane + distance if not lane & distance else LANES + lane for lane in range(LANES)]
+                rows[first], rows[first + distance] = self.pick(one, other, lower), self.pick(one, other, upper)
+        return rows
+
+
+def _dft(vectors: Vectors, samples: list[Complex]) -> list[Complex]:
+    """Return sum_j x_j exp(-2 pi i j k / p) for every k."""
+    p = len(samples)
+    if p == 2:
+        return [vectors.add(*samples), vectors.subtract(*samples)]
+    if p == 4:
+        even = _dft(vectors, samples[0::2])
+        odd = _dft(vectors, samples[1::2])
+        second, fourth = vectors.around(even[1], odd[1])
+        return [vectors.add(even[0], odd[0]), second, vectors.subtract(even[0], odd[0]), fourth]
+    # An odd p: x_j and x_(p-j) share a cosine, and a sine but for its sign.
+    half = range(1, p // 2 + 1)
+    sums = [vectors.add(samples[j], samples[p - j]) for j in half]
+    differences = [vectors.subtract(samples[j], samples[p - j]) for j in half]
+    spectrum = [samples[0]] * p
+    for total in sums:
+        spectrum[0] = vectors.add(spectrum[0], total)
+    for k in half:
+        cosines, sines = samples[0], (ir.Constant(_VECTOR, [0.0] * LANES),) * 2
+        for j, total, difference in zip(half, sums, differences, strict=True):
+            cosine, sine = (
+                ir.Constant(_VECTOR, [float(np.float32(wave(2 * math.pi * (j * k % p) / p)))] * LANES)
+                for wave in (math.cos, math.sin)
+            )
+            cosines = vectors.add(cosines, vectors.scale(cosine, total))
+            sines = vectors.add(sines, vectors.scale(sine, difference))
+        spectrum[k], spectrum[p - k] = vectors.around(cosines, sines)
+    return spectrum
+
+
+def _stage(transposed: bool) -> Any:
+    """Return the intrinsic of one stage: all butterflies of a radix on blocks of `length` samples.
+
+    Decimation in frequency multiplies what leaves a butterfly by its twiddle factors, its transpose what enters.
+    """
+
+    @intrinsic
+    def stage(typing_context, tile, begin, radix, n, length, twiddles, at):
+        integer = types.int64
+        signature = types.void(tile, integer, integer, integer, integer, twiddles, integer)
+
+        def generate(context, builder, signature, arguments):
+            tile, begin, radix, n, length, twiddles, at = operands(context, builder, signature, arguments)
+            vectors, n_blocks = Vectors(builder), builder.sdiv(n, length)
+            for p in RADICES:
+                with builder.if_then(builder.icmp_signed("==", radix, constant(p))):
+                    n_butterflies = builder.sdiv(length, constant(p))
+                    with cgutils.for_range(builder, n_butterflies) as butterfly:
+                        place = builder.add(at, builder.mul(butterfly.index, constant(2 * (p - 1))))
+                        factors = [
+                            tuple(
+                                vectors.spread(twiddles, builder.add(place, constant(2 * q + part))) for part in (0, 1)
+                            )
+                            for q in range(p - 1)
+                        ]
+                        with cgutils.for_range(builder, n_blocks) as block:
+                            first = builder.add(builder.mul(block.index, length), butterfly.index)
+                            first = builder.add(begin, builder.mul(first, constant(ROW)))
+                            _butterfly(vectors, tile, first, builder.mul(n_butterflies, constant(ROW)), factors)
+            return context.get_dummy_value()
+
+        def _butterfly(vectors, tile, first, stride, factors):
+            places = [first]
+            for _ in factors:
+                places.append(vectors.builder.add(places[-1], stride))
+            pairs = [(place, vectors.builder.add(place, constant(LANES))) for place in places]
+            samples = [tuple(vectors.load(tile, part) for part in pair) for pair in pairs]
+
+            def turned(samples):
+                turns = zip(samples[1:], factors, strict=True)
+                return [samples[0], *(vectors.multiply(sample, factor) for sample, factor in turns)]
+
+            samples = _dft(vectors, turned(samples)) if transposed else turned(_dft(vectors, samples))
+            for pair, sample in zip(pairs, samples, strict=True):
+                for part, value in zip(pair, sample, strict=True):
+                    vectors.store(value, tile, part)
+
+        return signature, generate
+
+    return stage
+
+
+_frequency_stage, _transposed_stage = _stage(False), _stage(True)
+
+
+@intrinsic
+def _masked_stage(typing_context, tile, begin, radix, n, mask, at):
+    """Do the last stage, multiply the frequencies with mask[at:], exchange their parts, do the first stage back.
+
+    A block is one butterfly there, and has no twiddle factors.
+    """
+    integer = types.int64
+    signature = types.void(tile, integer, integer, integer, mask, integer)
+
+    def generate(context, builder, signature, arguments):
+        tile, begin, radix, n, mask, at = operands(context, builder, signature, arguments)
+        vectors = Vectors(builder)
+        for p in RADICES:
+            chosen = builder.icmp_signed("==", radix, constant(p))
+            with builder.if_then(chosen), cgutils.for_range(builder, builder.sdiv(n, radix)) as block:
+                first = builder.mul(block.index, constant(p * LANES))
+                weights = [
+                    vectors.load(mask, builder.add(at, builder.add(first, constant(LANES * q)))) for q in range(p)
+                ]
+                first = builder.add(begin, builder.add(first, first))
+                places = [builder.add(first, constant(ROW * q)) for q in range(p)]
+                spectrum = _dft(vectors, [vectors.load_pair(tile, place) for place in places])
+                kept = [vectors.scale(weight, one)[::-1] for weight, one in zip(weights, spectrum, strict=True)]
+                for place, sample in zip(places, _dft(vectors, kept), strict=True):
+                    vectors.store_pair(sample, tile, place)
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+@intrinsic
+def _turn(typing_context, source, at, factors, of_factor, target, to):
+    """Set target[to:] to the sample source[at:] times one complex number, factors[of_factor:]."""
+    signature = types.void(source, types.int64, factors, types.int64, target, types.int64)
+
+    def generate(context, builder, signature, arguments):
+        source, at, factors, of_factor, target, to = operands(context, builder, signature, arguments)
+        vectors = Vectors(builder)
+        factor = tuple(vectors.spread(factors, builder.add(of_factor, constant(part))) for part in (0, 1))
+        vectors.store_pair(vectors.multiply(vectors.load_pair(source, at), factor), target, to)
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+@intrinsic
+def _fold(typing_context, room, first, second, total):
+    """Set two samples of the room to their sum and their difference, and add the sum to a third."""
+    signature = types.void(room, types.int64, types.int64, types.int64)
+
+    def generate(context, builder, signature, arguments):
+        room, first, second, total = operands(context, builder, signature, arguments)
+        vectors = Vectors(builder)
+        one, other = vectors.load_pair(room, first), vectors.load_pair(room, second)
+        vectors.store_pair(vectors.add(one, other), room, first)
+        vectors.store_pair(vectors.subtract(one, other), room, second)
+        vectors.store_pair(vectors.add(vectors.load_pair(room, total), vectors.add(one, other)), room, total)
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+@intrinsic
+def _pair_of_sums(typing_context, room, p, k, waves, at, below, above):
+    """Set two samples of the room to the sums for k and p - k over the first p, folded; waves[at:] turn by 1 / p."""
+    signature = types.void(room, types.int64, types.int64, waves, types.int64, types.int64, types.int64)
+
+    def generate(context, builder, signature, arguments):
+        room, p, k, waves, at, below, above = operands(context, builder, signature, arguments)
+        vectors, zero = Vectors(builder), ir.Constant(_VECTOR, [0.0] * LANES)
+        sums = [cgutils.alloca_once(builder, _VECTOR) for _ in range(4)]
+        for place, value in zip(sums, (*vectors.load_pair(room, constant(0)), zero, zero), strict=True):
+            builder.store(value, place)
+        turn = cgutils.alloca_once(builder, ir.IntType(64))
+        builder.store(k, turn)
+        with cgutils.for_range(builder, builder.lshr(p, constant(1))) as loop:
+            j = builder.add(loop.index, constant(1))
+            turns = builder.load(turn)
+            wave = builder.add(at, builder.add(turns, turns))
+            cosine, sine = (vectors.spread(waves, builder.add(wave, constant(part))) for part in (0, 1))
+            one = vectors.load_pair(room, builder.mul(j, constant(ROW)))
+            other = vectors.load_pair(room, builder.mul(builder.sub(p, j), constant(ROW)))
+            parts = (*vectors.scale(cosine, one), *vectors.scale(sine, other))
+            for place, part in zip(sums, parts, strict=True):
+                builder.store(builder.fadd(builder.load(place), part, flags=_CONTRACT), place)
+            turns = builder.add(turns, k)
+            turns = builder.select(builder.icmp_signed("<", turns, p), turns, builder.sub(turns, p))
+            builder.store(turns, turn)
+        cosines, sines = (tuple(builder.load(place) for place in sums[first : first + 2]) for first in (0, 2))
+        # the sines are those of -2 pi j / p
+        after, before = vectors.around(cosines, sines)
+        vectors.store_pair(before, room, below)
+        vectors.store_pair(after, room, above)
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+@intrinsic
+def _split(typing_context, source, at, tile, to, real, imaginary):
+    """Take sixteen complex numbers source.flat[at:] apart, into tile[to + real:] and tile[to + imaginary:]."""
+    integer = types.int64
+    signature = types.void(source, integer, tile, integer, integer, integer)
+
+    def generate(context, builder, signature, arguments):
+        source, at, tile, to, real, imaginary = operands(context, builder, signature, arguments)
+        vectors = Vectors(builder)
+        first, second = (vectors.load(source, index, _ANYWHERE) for index in (at, builder.add(at, constant(LANES))))
+        for part, place in enumerate((real, imaginary)):
+            lanes = vectors.pick(first, second, [2 * lane + part for lane in range(LANES)])
+            vectors.store(lanes, tile, builder.add(to, place))
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+@intrinsic
+def _join(typing_context, tile, at, real, imaginary, scale, target, to):
+    """Undo `_split`, times a real number."""
+    integer = types.int64
+    signature = types.void(tile, integer, integer, integer, types.float32, target, integer)
+
+    def generate(context, builder, signature, arguments):
+        tile, at, real, imaginary, scale, target, to = operands(context, builder, signature, arguments)
+        vectors = Vectors(builder)
+        parts = tuple(vectors.load(tile, builder.add(at, place)) for place in (real, imaginary))
+        parts = vectors.scale(vectors.spread_value(scale), parts)
+        for half in range(2):
+            lanes = [half * _PAIRS + lane // 2 + LANES * (lane % 2) for lane in range(LANES)]
+            place = builder.add(to, constant(half * LANES))
+            vectors.store(vectors.pick(*parts, lanes), target, place, _ANYWHERE)
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+@intrinsic
+def _split_rows(typing_context, source, at, stride, tile, begin, places, first, real, imaginary):
+    """Take eight complex numbers of sixteen rows apart: number k becomes sample places[first + k] of the tile."""
+    integer = types.int64
+    signature = types.void(source, integer, integer, tile, integer, places, integer, integer, integer)
+
+    def generate(context, builder, signature, arguments):
+        source, at, stride, tile, begin, places, first, real, imaginary = operands(
+            context, builder, signature, arguments
+        )
+        vectors = Vectors(builder)
+        starts = [builder.add(at, builder.mul(stride, constant(row))) for row in range(LANES)]
+        columns = vectors.transposed([vectors.load(source, start, _ANYWHERE) for start in starts])
+        for pair in range(_PAIRS):
+            sample = builder.load(builder.gep(places, [builder.add(first, constant(pair))]))
+            sample = builder.add(begin, builder.mul(sample, constant(ROW)))
+            for part, place in enumerate((real, imaginary)):
+                vectors.store(columns[2 * pair + part], tile, builder.add(sample, place))
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+@intrinsic
+def _join_rows(typing_context, tile, begin, places, first, real, imaginary, scale, target, to, stride):
+    """Undo `_split_rows`, times a real number."""
+    integer = types.int64
+    signature = types.void(tile, integer, places, integer, integer, integer, types.float32, target, integer, integer)
+
+    def generate(context, builder, signature, arguments):
+        tile, begin, places, first, real, imaginary, scale, target, to, stride = operands(
+            context, builder, signature, arguments
+        )
+        vectors = Vectors(builder)
+        factor = vectors.spread_value(scale)
+        columns: list[Any] = []
+        for pair in range(_PAIRS):
+            sample = builder.load(builder.gep(places, [builder.add(first, constant(pair))]))
+            sample = builder.add(begin, builder.mul(sample, constant(ROW)))
+            parts = tuple(vectors.load(tile, builder.add(sample, place)) for place in (real, imaginary))
+            columns += vectors.scale(factor, parts)
+        for row, values in enumerate(vectors.transposed(columns)):
+            vectors.store(values, target, builder.add(to, builder.mul(stride, constant(row))), _ANYWHERE)
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+@numba.njit(nogil=True, cache=True, error_model="numpy")
+def _long_stage(tile, begin, p, n, length, twiddles, at, transposed):
+    """Do what a stage does for any odd p; twiddles[at:] begin with exp(-2 pi i j / p) for every j."""
+    room = np.empty(2 * p * ROW + LANES, np.float32)
+    room = room[(-room.ctypes.data % _ALIGNED) // 4 :]
+    n_butterflies, zero = length // p, np.int64(0)
+    for butterfly in range(n_butterflies):
+        factors = at + 2 * p + 2 * (p - 1) * butterfly - 2
+        for block in range(n // length):
+            first, stride = begin + ROW * (block * length + butterfly), ROW * n_butterflies
+            for j in range(p):
+                _turn(tile, first + j * stride, twiddles, factors + 2 * j if transposed and j else at, room, ROW * j)
+            _turn(room, zero, twiddles, at, room, p * ROW)
+            for j in range(1, p // 2 + 1):
+                _fold(room, j * ROW, (p - j) * ROW, p * ROW)
+            for k in range(1, p // 2 + 1):
+                _pair_of_sums(room, p, np.int64(k), twiddles, at, (p + k) * ROW, (2 * p - k) * ROW)
+            for k in range(p):
+                turned = k and not transposed
+                _turn(room, (p + k) * ROW, twiddles, factors + 2 * k if turned else at, tile, first + k * stride)
+
+
+@numba.njit(nogil=True, cache=True, error_model="numpy")
+def to_frequencies(tile, begin, radices, twiddles):
+    """Transform the tile that begins at tile[begin]; samples in their order, frequencies in the plan's."""
+    _stages(tile, begin, radices, twiddles, radices.size)
+
+
+@numba.njit(nogil=True, cache=True, error_model="numpy")
+def from_frequencies(tile, begin, radices, twiddles):
+    """Apply the transpose of `to_frequencies`: the same transform of what lies in the plan's order."""
+    _transposed_stages(tile, begin, radices, twiddles, radices.size)
+
+
+@numba.njit(nogil=True, cache=True, error_model="numpy")
+def through_frequencies(tile, begin, radices, twiddles, mask, at):
+    """Transform, multiply with mask[at:] in the plan's order, exchange real and imaginary parts, and transform again.
+
+    The exchange makes the way back an inverse, once the parts are exchanged again.
+    """
+    n = np.int64(1)
+    for radix in radices:
+        n *= radix
+    n_around = radices.size - 1
+    _stages(tile, begin, radices, twiddles, n_around)
+    _masked_stage(tile, begin, radices[-1], n, mask, at)
+    _transposed_stages(tile, begin, radices, twiddles, n_around)
+
+
+@numba.njit(nogil=True, cache=True, error_model="numpy")
+def _stages(tile, begin, radices, twiddles, n_stages):
+    n = np.int64(1)
+    for radix in radices:
+        n *= radix
+    length, at = n, np.int64(0)
+    for radix in radices[:n_stages]:
+        if radix > RADICES[-1]:
+            _long_stage(tile, begin, radix, n, length, twiddles, at, False)
+            at += 2 * radix
+        else:
+            _frequency_stage(tile, begin, radix, n, length, twiddles, at)
+        at += 2 * (radix - 1) * (length // radix)
+        length //= radix
+
+
+@numba.njit(nogil=True, cache=True, error_model="numpy")
+def _transposed_stages(tile, begin, radices, twiddles, n_stages):
+    n, length, at = np.int64(1), np.int64(1), np.int64(twiddles.size)
+    for radix in radices:
+        n *= radix
+    for place in range(radices.size - 1, -1, -1):
+        radix = radices[place]
+        at -= 2 * (radix - 1) * length + (2 * radix if radix > RADICES[-1] else 0)
+        length *= radix
+        if place >= n_stages:
+            continue
+        if radix > RADICES[-1]:
+            _long_stage(tile, begin, radix, n, length, twiddles, at, True)
+        else:
+            _transposed_stage(tile, begin, radix, n, length, twiddles, at)
+
+
+@numba.njit(nogil=True, cache=True, error_model="numpy")
+def columns_to_tile(image, column, tile, begin, places, real, imaginary):
+    """Lay sixteen columns of an image (row, column x 2), or what is left of it and zeros, side by side."""
+    width, n_lanes = np.int64(image.shape[1]), min(LANES, image.shape[1] // 2 - column)
+    flat = image.reshape(-1)
+    for row in range(image.shape[0]):
+        to = begin + ROW * places[row]
+        if n_lanes == LANES:
+            _split(flat, width * row + 2 * column, tile, to, real, imaginary)
+        else:
+            for lane in range(LANES):
+                within = lane < n_lanes
+                tile[to + real + lane] = image[row, 2 * (column + lane)] if within else 0
+                tile[to + imaginary + lane] = image[row, 2 * (column + lane) + 1] if within else 0
+
+
+@numba.njit(nogil=True, cache=True, error_model="numpy")
+def tile_to_columns(tile, begin, places, real, imaginary, scale, image, column):
+    """Undo `columns_to_tile`, times a real number."""
+    width, n_lanes = np.int64(image.shape[1]), min(LANES, image.shape[1] // 2 - column)
+    flat = image.reshape(-1)
+    for row in range(image.shape[0]):
+        at = begin + ROW * places[row]
+        if n_lanes == LANES:
+            _join(tile, at, real, imaginary, scale, flat, width * row + 2 * column)
+        else:
+            for lane in range(n_lanes):
+                image[row, 2 * (column + lane)] = scale * tile[at + real + lane]
+                image[row, 2 * (column + lane) + 1] = scale * tile[at + imaginary + lane]
+
+
+@numba.njit(nogil=True, cache=True, error_model="numpy")
+def rows_to_tile(image, row, tile, begin, places, real, imaginary):
+    """Lay sixteen rows of an image (row, column x 2), or what is left of it and zeros, side by side."""
+    width, n_lanes = np.int64(image.shape[1]), min(LANES, image.shape[0] - row)
+    flat, n_columns = image.reshape(-1), image.shape[1] // 2
+    n_whole = n_columns // _PAIRS * _PAIRS if n_lanes == LANES else 0
+    for column in range(0, n_whole, _PAIRS):
+        at = width * row + 2 * column
+        _split_rows(flat, at, width, tile, begin, places, np.int64(column), real, imaginary)
+    for column in range(n_whole, n_columns):
+        to = begin + ROW * places[column]
+        for lane in range(LANES):
+            within = lane < n_lanes
+            tile[to + real + lane] = image[row + lane, 2 * column] if within else 0
+            tile[to + imaginary + lane] = image[row + lane, 2 * column + 1] if within else 0
+
+
+@numba.njit(nogil=True, cache=True, error_model="numpy")
+def tile_to_rows(tile, begin, places, real, imaginary, scale, image, row):
+    """Undo `rows_to_tile`, times a real number."""
+    width, n_lanes = np.int64(image.shape[1]), min(LANES, image.shape[0] - row)
+    flat, n_columns = image.reshape(-1), image.shape[1] // 2
+    n_whole = n_columns // _PAIRS * _PAIRS if n_lanes == LANES else 0
+    for column in range(0, n_whole, _PAIRS):
+        to = width * row + 2 * column
+        _join_rows(tile, begin, places, np.int64(column), real, imaginary, scale, flat, to, width)
+    for column in range(n_whole, n_columns):
+        at = begin + ROW * places[column]
+        for lane in range(n_lanes):
+            image[row + lane, 2 * column] = scale * tile[at + real + lane]
+            image[row + lane, 2 * column + 1] = scale * tile[at + imaginary + lane]
+
+
+@numba.njit(nogil=True, cache=True, error_model="numpy")
+def transform_columns(source, target, tile, real, imaginary, scale, radices, twiddles, place_in, place_out):
+    """Transform the columns of an image (row, column x 2) into another, or into itself."""
+    begin = np.int64(0)
+    for column in range(0, source.shape[1] // 2, LANES):
+        columns_to_tile(source, column, tile, begin, place_in, real, imaginary)
+        to_frequencies(tile, begin, radices, twiddles)
+        tile_to_columns(tile, begin, place_out, real, imaginary, scale, target, column)
+
+
+@numba.njit(nogil=True, cache=True, error_model="numpy")
+def transform_rows(source, target, tile, real, imaginary, scale, radices, twiddles, place_in, place_out):
+    """Transform the rows of an image (row, column x 2) into another, or into itself."""
+    begin = np.int64(0)
+    for row in range(0, source.shape[0], LANES):
+        rows_to_tile(source, row, tile, begin, place_in, real, imaginary)
+        to_frequencies(tile, begin, radices, twiddles)
+        tile_to_rows(tile, begin, place_out, real, imaginary, scale, target, row)
