@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import xml.etree.ElementTree as ElementTree
 from dataclasses import dataclass, field
+from html import escape
 from typing import Any
 from xml.parsers import expat
-from xml.sax.saxutils import escape
 
 import numpy as np
 
@@ -156,7 +156,7 @@ def header_xml(scan: Scan) -> bytes:
         '<?xml version="1.0"?>\n<ismrmrdHeader xmlns="http://www.ismrm.org/ISMRMRD">'
         # the schema asks for a position, which no Scan knows
         "<measurementInformation><patientPosition>HFS</patientPosition>"
-        f"<protocolName>{escape(acquisition.contrast)}</protocolName></measurementInformation>"
+        f"<protocolName>{escape(acquisition.contrast, quote=False)}</protocolName></measurementInformation>"
         f"<acquisitionSystemInformation><systemFieldStrength_T>{acquisition.field_strength_t:.9g}</systemFieldStrength_T>"
         f"<receiverChannels>{scan.n_coils}</receiverChannels></acquisitionSystemInformation>"
         f"<experimentalConditions><H1resonanceFrequency_Hz>{frequency_hz}</H1resonanceFrequency_Hz>"
