@@ -55,9 +55,7 @@ def energy_of_lines(kspace: np.ndarray) -> np.ndarray:
     return energy
 
 
-def combine(
-    images: np.ndarray, csm: np.ndarray, seen: np.ndarray, *, centre: tuple[int, int] = (0, 0)
-) -> tuple[np.ndarray, float]:
+def combine(images: np.ndarray, csm: np.ndarray, seen: np.ndarray) -> tuple[np.ndarray, float]:
     """Fit one image to coil images: x = sum_c conj(S_c) i_c / sum_c |S_c|^2.
 
     Parameters
@@ -65,8 +63,6 @@ def combine(
     images, csm : (coil, rows, columns), complex64
     seen : (rows, columns), bool
         x is 0 elsewhere.
-    centre : (int, int)
-        Pixel of maps and x that is the first of the images: N//2 where a plain FFT has begun to count there.
 
     Returns
     -------
@@ -76,7 +72,7 @@ def combine(
     """
     image = np.empty(images.shape[1:], np.complex64)
     image_pairs, csm_pairs = (np.ascontiguousarray(part).view(np.float32) for part in (images, csm))
-    return image, float(_combine(image_pairs, csm_pairs, seen, image.view(np.float32), *centre))
+    return image, float(_combine(image_pairs, csm_pairs, seen, image.view(np.float32)))
 
 
 def set_lines(target: Array, lines: np.ndarray, source: Array, picked: np.ndarray) -> None:
@@ -162,21 +158,18 @@ def _line_energy(kspace, energy):
 
 
 @numba.njit(nogil=True, cache=True, fastmath={"contract", "reassoc"}, error_model="numpy")
-def _combine(images, csm, seen, image, centre_row, centre_column):
+def _combine(images, csm, seen, image):
     n_coils, n_rows, width = images.shape
     n_columns = width // 2
     power = np.empty(n_columns, np.float32)
-    seen_by = np.empty((n_coils, width), np.float32)
     energy = 0.0
     for row in range(n_rows):
         power[:] = 0
         image[row] = 0
         for coil in range(n_coils):
-            seen_by[coil, 2 * centre_column :] = images[coil, row - centre_row, : width - 2 * centre_column]
-            seen_by[coil, : 2 * centre_column] = images[coil, row - centre_row, width - 2 * centre_column :]
             for i in range(n_columns):
                 s_real, s_imaginary = csm[coil, row, 2 * i], csm[coil, row, 2 * i + 1]
-                real, imaginary = seen_by[coil, 2 * i], seen_by[coil, 2 * i + 1]
+                real, imaginary = images[coil, row, 2 * i], images[coil, row, 2 * i + 1]
                 power[i] += s_real**2 + s_imaginary**2
                 image[row, 2 * i] += s_real * real + s_imaginary * imaginary
                 image[row, 2 * i + 1] += s_real * imaginary - s_imaginary * real
@@ -188,7 +181,7 @@ def _combine(images, csm, seen, image, centre_row, centre_column):
             for i in range(n_columns):
                 s_real, s_imaginary = csm[coil, row, 2 * i], csm[coil, row, 2 * i + 1]
                 real, imaginary = image[row, 2 * i], image[row, 2 * i + 1]
-                left_real = np.float64(seen_by[coil, 2 * i] - (s_real * real - s_imaginary * imaginary))
-                left_imaginary = np.float64(seen_by[coil, 2 * i + 1] - (s_real * imaginary + s_imaginary * real))
+                left_real = np.float64(images[coil, row, 2 * i] - (s_real * real - s_imaginary * imaginary))
+                left_imaginary = np.float64(images[coil, row, 2 * i + 1] - (s_real * imaginary + s_imaginary * real))
                 energy += left_real**2 + left_imaginary**2
     return energy

@@ -10,7 +10,7 @@ import numpy as np
 from mrisim.calibration import estimate_csm
 from mrisim.coil_sums import combine, energy_of_slices
 from mrisim.errors import DataError
-from mrisim.fourier import Array, array_module, centred_fft, centred_ifft, plain_ifft, to_device
+from mrisim.fourier import Array, array_module, centred_fft, centred_ifft, to_device
 from mrisim.reconstruct import DEFAULTS, acquired_part, maps_norm, seen_by_coils, solve
 from mrisim.scan import ObjectModel, Scan
 
@@ -82,22 +82,11 @@ def _fit(kspace: Array, csm: Array, norm: Array, scan: Scan, energy: float) -> t
         return xp.where(seen, unit_image / xp.where(seen, norm, 1), 0).astype(np.complex64), error
     if isinstance(kspace, np.ndarray) and scan.sampled.all():
         # Every sample was acquired: the misfit is as large in the image, and one pass gives image and misfit.
-        images = plain_ifft(kspace, overwrite=True)
-        image, misfit = combine(images, csm, seen, centre=(scan.matrix[0] // 2, scan.matrix[1] // 2))
-        image *= _phase_of_first_line(scan.matrix)
+        image, misfit = combine(centred_ifft(kspace, overwrite=True), csm, seen)
         return image, math.sqrt(misfit / energy) if energy > 0 else 0.0
     images = centred_ifft(kspace)
     image = xp.where(seen, xp.sum(csm.conj() * images, axis=0) / xp.where(seen, norm, 1) ** 2, 0).astype(np.complex64)
     return image, _relative_error(kspace, csm, image, scan.sampled)
-
-
-def _phase_of_first_line(matrix: tuple[int, int]) -> np.ndarray:
-    """Return what separates the centred image from one whose k-space a plain FFT takes to begin at DC."""
-    phases = []
-    for n in matrix:
-        turns = (n // 2) * (np.arange(n) - n // 2) % n / n
-        phases.append(np.exp(-2j * np.pi * turns).astype(np.complex64))
-    return np.multiply.outer(*phases)
 
 
 def _without_noise(error: float, energy: float, scan: Scan) -> float:

@@ -16,7 +16,7 @@ import numpy as np
 from mrisim.calibration import estimate_csm
 from mrisim.coil_sums import acquired_samples, energy_of_slices, root_sum_of_squares
 from mrisim.errors import ConfigError, DataError
-from mrisim.fourier import IMAGE_AXES, Array, array_module, keep_freed_memory, plain_ifft, resize_centred, to_device
+from mrisim.fourier import IMAGE_AXES, Array, array_module, centred_ifft, keep_freed_memory, resize_centred, to_device
 from mrisim.prewhitening import mix_channels, whitening_matrix
 from mrisim.scan import Acquisition, Scan
 from mrisim.slice_batches import batches, slices_at_once
@@ -295,10 +295,7 @@ def _rss_image(scan: Scan, places: Sequence[int | slice], device: str) -> np.nda
     image = np.empty((scan.n_slices, *scan.matrix), np.float32)
     for place in places:
         kspace = acquired_part(scan, place, device)
-        # Where k-space begins is a phase of the image; so one magnitude is shifted, instead of all coils twice.
-        coil_images = plain_ifft(kspace, overwrite=True)
-        magnitude = to_device(root_sum_of_squares(coil_images), "cpu")
-        image[place] = np.fft.fftshift(magnitude, IMAGE_AXES)
+        image[place] = to_device(root_sum_of_squares(centred_ifft(kspace, overwrite=True)), "cpu")
     return image
 
 

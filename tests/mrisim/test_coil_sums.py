@@ -46,17 +46,6 @@ def test_combine_is_the_least_squares_fit_and_its_misfit():
     assert relative_difference(exact, image) < 1e-6 and nothing < 1e-10
 
 
-@pytest.mark.parametrize("shape", [(6, 9), (7, 8)])
-def test_combine_takes_images_that_begin_at_another_pixel(shape):
-    images, csm = random_complex((4, *shape)), random_complex((4, *shape), seed=1)
-    seen = np.random.default_rng(2).random(shape) < 0.7
-    expected, misfit = combine(images, csm, seen)
-    rolled = np.roll(images, (-2, -5), axis=(1, 2))
-    image, same = combine(rolled, csm, seen, centre=(2, 5))
-    np.testing.assert_array_equal(image, expected)
-    assert same == misfit
-
-
 @pytest.mark.parametrize("dtype", [np.complex64, np.complex128])
 def test_acquired_samples_are_copied_and_the_others_zero_whatever_they_hold(dtype):
     kspace = random_complex((3, 5, 7), dtype=dtype)
