@@ -1,7 +1,7 @@
 """The compiled normal operator S^H F^H P F S of SENSE, and the step of conjugate gradients, for the host.
 
 Coil by coil, everything between the image that comes in and the image that goes out lies in tiles
-(`mrisim.fft_kernels`): the maps are laid out so once, the spectrum is masked in the order that the transform leaves it
+(`mrisim.lane_vectors`): the maps are laid out so once, the spectrum is masked in the order that the transform leaves it
 in, and nothing is ever shifted, reordered, or interleaved.
 """
 
@@ -9,23 +9,10 @@ import numba
 import numpy as np
 from numba import types
 
-from mrisim.fft_kernels import (
-    LANES,
-    ROW,
-    Vectors,
-    columns_to_tile,
-    constant,
-    from_frequencies,
-    intrinsic,
-    operands,
-    rows_to_tile,
-    through_frequencies,
-    tile_to_columns,
-    tile_to_rows,
-    to_frequencies,
-)
+from mrisim.fft_kernels import from_frequencies, through_frequencies, to_frequencies
+from mrisim.lane_vectors import LANES, ROW, Vectors, constant, intrinsic, operands
+from mrisim.tiles import columns_to_tile, rows_to_tile, tile_to_columns, tile_to_rows
 
-# Numba's cache asks for the age of this file alone.
 _REAL, _IMAGINARY = 0, LANES
 
 

@@ -1,9 +1,7 @@
-"""Compiled Fourier transforms: sixteen signals at a time, each in its own lane of the vector instructions.
+"""Compiled Fourier transforms of sixteen signals at a time, in a tile (`mrisim.lane_vectors`) that stays in the cache.
 
-Signals lie in a *tile* (n, 2, `LANES`) of float32: of sample 0 the sixteen real parts and the sixteen imaginary parts,
-then those of sample 1, and so on. No instruction looks across signals, whatever the length; a tile stays in the cache.
-The transform is Cooley and Tukey's in mixed radix, in place: decimation in frequency leaves the frequencies in an order
-of their own, `mrisim.host_fft.Plan` knows it; the transposed form takes that order and leaves samples in theirs.
+Cooley and Tukey's in mixed radix, in place: decimation in frequency leaves the frequencies in an order of their own,
+`mrisim.host_fft.Plan` knows it; the transposed form takes that order and leaves samples in theirs.
 
 References
 ----------
@@ -18,120 +16,25 @@ import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
-from numba.extending import intrinsic as typed_intrinsic
 
-# Numba's cache asks for the age of this file alone: whatever is compiled in is set here.
-LANES = 16
-ROW = 2 * LANES
-"""Floats of one sample of a tile."""
+from mrisim.lane_vectors import (
+    ALIGNED,
+    CONTRACT,
+    LANES,
+    ROW,
+    VECTOR,
+    Complex,
+    Vectors,
+    constant,
+    intrinsic,
+    operands,
+)
+from mrisim.tiles import columns_to_tile, rows_to_tile, tile_to_columns, tile_to_rows
+
 RADICES = (4, 2, 3, 5, 7)
 """Those whose butterflies are written out."""
 LONGEST = 127
 """Prime factors up to here have a loop over their sums. Lengths with longer ones are left to SciPy."""
-_PAIRS = LANES // 2
-_CONTRACT = ("contract",)
-_VECTOR = ir.VectorType(ir.FloatType(), LANES)
-_ALIGNED, _ANYWHERE = 4 * LANES, 4
-"""Bytes."""
-
-Complex = tuple[Any, Any]
-
-intrinsic: Any = typed_intrinsic
-"""Numba's own, whose calls a type checker takes for those of the Python function, typing context and all."""
-
-
-def constant(value: int) -> Any:
-    """Return a constant of LLVM."""
-    return ir.Constant(ir.IntType(64), value)
-
-
-def operands(context: Any, builder: Any, signature: Any, arguments: Any) -> list[Any]:
-    """Return the pointers of the arrays among some arguments of an intrinsic, and the others as they are."""
-    return [
-        context.make_array(kind)(context, builder, value=value).data if isinstance(kind, types.Array) else value
-        for kind, value in zip(signature.args, arguments, strict=True)
-    ]
-
-
-class Vectors:
-    """Vector instructions on float32."""
-
-    def __init__(self, builder: Any) -> None:
-        self.builder = builder
-
-    def load(self, pointer: Any, index: Any, align: int = _ALIGNED) -> Any:
-        """Return the values from pointer[index] on."""
-        return self.builder.load(self._address(pointer, index), align=align)
-
-    def store(self, vector: Any, pointer: Any, index: Any, align: int = _ALIGNED) -> None:
-        """Write a vector to pointer[index] and on."""
-        self.builder.store(vector, self._address(pointer, index), align=align)
-
-    def load_pair(self, pointer: Any, index: Any) -> Complex:
-        """Return one sample of a tile."""
-        return self.load(pointer, index), self.load(pointer, self.builder.add(index, constant(LANES)))
-
-    def store_pair(self, pair: Complex, pointer: Any, index: Any) -> None:
-        """Write one sample of a tile."""
-        self.store(pair[0], pointer, index)
-        self.store(pair[1], pointer, self.builder.add(index, constant(LANES)))
-
-    def _address(self, pointer: Any, index: Any) -> Any:
-        return self.builder.bitcast(self.builder.gep(pointer, [index]), _VECTOR.as_pointer())
-
-    def spread(self, pointer: Any, index: Any) -> Any:
-        """Return a vector of pointer[index]."""
-        return self.spread_value(self.builder.load(self.builder.gep(pointer, [index]), align=4))
-
-    def spread_value(self, value: Any) -> Any:
-        """Return a vector of one value."""
-        empty = ir.Constant(_VECTOR, ir.Undefined)
-        first = self.builder.insert_element(empty, value, ir.Constant(ir.IntType(32), 0))
-        return self.pick(first, empty, [0] * LANES)
-
-    def pick(self, one: Any, other: Any, lanes: list[int]) -> Any:
-        """Return some lanes of two vectors; those of the second count from the end of the first."""
-        return self.builder.shuffle_vector(one, other, ir.Constant(ir.VectorType(ir.IntType(32), LANES), lanes))
-
-    def add(self, a: Complex, b: Complex) -> Complex:
-        """Return a + b."""
-        return tuple(self.builder.fadd(x, y, flags=_CONTRACT) for x, y in zip(a, b, strict=True))
-
-    def subtract(self, a: Complex, b: Complex) -> Complex:
-        """Return a - b."""
-        return tuple(self.builder.fsub(x, y, flags=_CONTRACT) for x, y in zip(a, b, strict=True))
-
-    def scale(self, factor: Any, a: Complex) -> Complex:
-        """Return a times a real vector."""
-        return tuple(self.builder.fmul(factor, x, flags=_CONTRACT) for x in a)
-
-    def multiply(self, a: Complex, b: Complex) -> Complex:
-        """Return a b."""
-        times, plus, minus = self.builder.fmul, self.builder.fadd, self.builder.fsub
-        real = minus(times(a[0], b[0], flags=_CONTRACT), times(a[1], b[1], flags=_CONTRACT), flags=_CONTRACT)
-        return real, plus(times(a[0], b[1], flags=_CONTRACT), times(a[1], b[0], flags=_CONTRACT), flags=_CONTRACT)
-
-    def multiply_conjugate(self, a: Complex, b: Complex) -> Complex:
-        """Return conj(a) b."""
-        times, plus, minus = self.builder.fmul, self.builder.fadd, self.builder.fsub
-        real = plus(times(a[0], b[0], flags=_CONTRACT), times(a[1], b[1], flags=_CONTRACT), flags=_CONTRACT)
-        return real, minus(times(a[0], b[1], flags=_CONTRACT), times(a[1], b[0], flags=_CONTRACT), flags=_CONTRACT)
-
-    def around(self, a: Complex, b: Complex) -> tuple[Complex, Complex]:
-        """Return a - i b and a + i b."""
-        plus, minus = self.builder.fadd, self.builder.fsub
-        below = plus(a[0], b[1], flags=_CONTRACT), minus(a[1], b[0], flags=_CONTRACT)
-        return below, (minus(a[0], b[1], flags=_CONTRACT), plus(a[1], b[0], flags=_CONTRACT))
-
-    def transposed(self, rows: list[Any]) -> list[Any]:
-        """Turn rows of lanes into columns: blocks of 2 x 2, then 4 x 4, 8 x 8 and 16 x 16."""
-        for distance in (1, 2, 4, 8):
-            for first in (index for index in range(LANES) if not index & distance):
-                one, other = rows[first], rows[first + distance]
-                lower = [lane if not lane & distance else LANES + lane - distance for lane in range(LANES)]
-                upper = [lane + distance if not lane & distance else LANES + lane for lane in range(LANES)]
-                rows[first], rows[first + distance] = self.pick(one, other, lower), self.pick(one, other, upper)
-        return rows
 
 
 def _dft(vectors: Vectors, samples: list[Complex]) -> list[Complex]:
@@ -152,10 +55,10 @@ def _dft(vectors: Vectors, samples: list[Complex]) -> list[Complex]:
     for total in sums:
         spectrum[0] = vectors.add(spectrum[0], total)
     for k in half:
-        cosines, sines = samples[0], (ir.Constant(_VECTOR, [0.0] * LANES),) * 2
+        cosines, sines = samples[0], (ir.Constant(VECTOR, [0.0] * LANES),) * 2
         for j, total, difference in zip(half, sums, differences, strict=True):
             cosine, sine = (
-                ir.Constant(_VECTOR, [float(np.float32(wave(2 * math.pi * (j * k % p) / p)))] * LANES)
+                ir.Constant(VECTOR, [float(np.float32(wave(2 * math.pi * (j * k % p) / p)))] * LANES)
                 for wave in (math.cos, math.sin)
             )
             cosines = vectors.add(cosines, vectors.scale(cosine, total))
@@ -288,8 +191,8 @@ def _pair_of_sums(typing_context, room, p, k, waves, at, below, above):
 
     def generate(context, builder, signature, arguments):
         room, p, k, waves, at, below, above = operands(context, builder, signature, arguments)
-        vectors, zero = Vectors(builder), ir.Constant(_VECTOR, [0.0] * LANES)
-        sums = [cgutils.alloca_once(builder, _VECTOR) for _ in range(4)]
+        vectors, zero = Vectors(builder), ir.Constant(VECTOR, [0.0] * LANES)
+        sums = [cgutils.alloca_once(builder, VECTOR) for _ in range(4)]
         for place, value in zip(sums, (*vectors.load_pair(room, constant(0)), zero, zero), strict=True):
             builder.store(value, place)
         turn = cgutils.alloca_once(builder, ir.IntType(64))
@@ -303,7 +206,7 @@ def _pair_of_sums(typing_context, room, p, k, waves, at, below, above):
             other = vectors.load_pair(room, builder.mul(builder.sub(p, j), constant(ROW)))
             parts = (*vectors.scale(cosine, one), *vectors.scale(sine, other))
             for place, part in zip(sums, parts, strict=True):
-                builder.store(builder.fadd(builder.load(place), part, flags=_CONTRACT), place)
+                builder.store(builder.fadd(builder.load(place), part, flags=CONTRACT), place)
             turns = builder.add(turns, k)
             turns = builder.select(builder.icmp_signed("<", turns, p), turns, builder.sub(turns, p))
             builder.store(turns, turn)
@@ -317,97 +220,11 @@ def _pair_of_sums(typing_context, room, p, k, waves, at, below, above):
     return signature, generate
 
 
-@intrinsic
-def _split(typing_context, source, at, tile, to, real, imaginary):
-    """Take sixteen complex numbers source.flat[at:] apart, into tile[to + real:] and tile[to + imaginary:]."""
-    integer = types.int64
-    signature = types.void(source, integer, tile, integer, integer, integer)
-
-    def generate(context, builder, signature, arguments):
-        source, at, tile, to, real, imaginary = operands(context, builder, signature, arguments)
-        vectors = Vectors(builder)
-        first, second = (vectors.load(source, index, _ANYWHERE) for index in (at, builder.add(at, constant(LANES))))
-        for part, place in enumerate((real, imaginary)):
-            lanes = vectors.pick(first, second, [2 * lane + part for lane in range(LANES)])
-            vectors.store(lanes, tile, builder.add(to, place))
-        return context.get_dummy_value()
-
-    return signature, generate
-
-
-@intrinsic
-def _join(typing_context, tile, at, real, imaginary, scale, target, to):
-    """Undo `_split`, times a real number."""
-    integer = types.int64
-    signature = types.void(tile, integer, integer, integer, types.float32, target, integer)
-
-    def generate(context, builder, signature, arguments):
-        tile, at, real, imaginary, scale, target, to = operands(context, builder, signature, arguments)
-        vectors = Vectors(builder)
-        parts = tuple(vectors.load(tile, builder.add(at, place)) for place in (real, imaginary))
-        parts = vectors.scale(vectors.spread_value(scale), parts)
-        for half in range(2):
-            lanes = [half * _PAIRS + lane // 2 + LANES * (lane % 2) for lane in range(LANES)]
-            place = builder.add(to, constant(half * LANES))
-            vectors.store(vectors.pick(*parts, lanes), target, place, _ANYWHERE)
-        return context.get_dummy_value()
-
-    return signature, generate
-
-
-@intrinsic
-def _split_rows(typing_context, source, at, stride, tile, begin, places, first, real, imaginary):
-    """Take eight complex numbers of sixteen rows apart: number k becomes sample places[first + k] of the tile."""
-    integer = types.int64
-    signature = types.void(source, integer, integer, tile, integer, places, integer, integer, integer)
-
-    def generate(context, builder, signature, arguments):
-        source, at, stride, tile, begin, places, first, real, imaginary = operands(
-            context, builder, signature, arguments
-        )
-        vectors = Vectors(builder)
-        starts = [builder.add(at, builder.mul(stride, constant(row))) for row in range(LANES)]
-        columns = vectors.transposed([vectors.load(source, start, _ANYWHERE) for start in starts])
-        for pair in range(_PAIRS):
-            sample = builder.load(builder.gep(places, [builder.add(first, constant(pair))]))
-            sample = builder.add(begin, builder.mul(sample, constant(ROW)))
-            for part, place in enumerate((real, imaginary)):
-                vectors.store(columns[2 * pair + part], tile, builder.add(sample, place))
-        return context.get_dummy_value()
-
-    return signature, generate
-
-
-@intrinsic
-def _join_rows(typing_context, tile, begin, places, first, real, imaginary, scale, target, to, stride):
-    """Undo `_split_rows`, times a real number."""
-    integer = types.int64
-    signature = types.void(tile, integer, places, integer, integer, integer, types.float32, target, integer, integer)
-
-    def generate(context, builder, signature, arguments):
-        tile, begin, places, first, real, imaginary, scale, target, to, stride = operands(
-            context, builder, signature, arguments
-        )
-        vectors = Vectors(builder)
-        factor = vectors.spread_value(scale)
-        columns: list[Any] = []
-        for pair in range(_PAIRS):
-            sample = builder.load(builder.gep(places, [builder.add(first, constant(pair))]))
-            sample = builder.add(begin, builder.mul(sample, constant(ROW)))
-            parts = tuple(vectors.load(tile, builder.add(sample, place)) for place in (real, imaginary))
-            columns += vectors.scale(factor, parts)
-        for row, values in enumerate(vectors.transposed(columns)):
-            vectors.store(values, target, builder.add(to, builder.mul(stride, constant(row))), _ANYWHERE)
-        return context.get_dummy_value()
-
-    return signature, generate
-
-
 @numba.njit(nogil=True, cache=True, error_model="numpy")
 def _long_stage(tile, begin, p, n, length, twiddles, at, transposed):
     """Do what a stage does for any odd p; twiddles[at:] begin with exp(-2 pi i j / p) for every j."""
     room = np.empty(2 * p * ROW + LANES, np.float32)
-    room = room[(-room.ctypes.data % _ALIGNED) // 4 :]
+    room = room[(-room.ctypes.data % ALIGNED) // 4 :]
     n_butterflies, zero = length // p, np.int64(0)
     for butterfly in range(n_butterflies):
         factors = at + 2 * p + 2 * (p - 1) * butterfly - 2
@@ -483,70 +300,6 @@ def _transposed_stages(tile, begin, radices, twiddles, n_stages):
             _long_stage(tile, begin, radix, n, length, twiddles, at, True)
         else:
             _transposed_stage(tile, begin, radix, n, length, twiddles, at)
-
-
-@numba.njit(nogil=True, cache=True, error_model="numpy")
-def columns_to_tile(image, column, tile, begin, places, real, imaginary):
-    """Lay sixteen columns of an image (row, column x 2), or what is left of it and zeros, side by side."""
-    width, n_lanes = np.int64(image.shape[1]), min(LANES, image.shape[1] // 2 - column)
-    flat = image.reshape(-1)
-    for row in range(image.shape[0]):
-        to = begin + ROW * places[row]
-        if n_lanes == LANES:
-            _split(flat, width * row + 2 * column, tile, to, real, imaginary)
-        else:
-            for lane in range(LANES):
-                within = lane < n_lanes
-                tile[to + real + lane] = image[row, 2 * (column + lane)] if within else 0
-                tile[to + imaginary + lane] = image[row, 2 * (column + lane) + 1] if within else 0
-
-
-@numba.njit(nogil=True, cache=True, error_model="numpy")
-def tile_to_columns(tile, begin, places, real, imaginary, scale, image, column):
-    """Undo `columns_to_tile`, times a real number."""
-    width, n_lanes = np.int64(image.shape[1]), min(LANES, image.shape[1] // 2 - column)
-    flat = image.reshape(-1)
-    for row in range(image.shape[0]):
-        at = begin + ROW * places[row]
-        if n_lanes == LANES:
-            _join(tile, at, real, imaginary, scale, flat, width * row + 2 * column)
-        else:
-            for lane in range(n_lanes):
-                image[row, 2 * (column + lane)] = scale * tile[at + real + lane]
-                image[row, 2 * (column + lane) + 1] = scale * tile[at + imaginary + lane]
-
-
-@numba.njit(nogil=True, cache=True, error_model="numpy")
-def rows_to_tile(image, row, tile, begin, places, real, imaginary):
-    """Lay sixteen rows of an image (row, column x 2), or what is left of it and zeros, side by side."""
-    width, n_lanes = np.int64(image.shape[1]), min(LANES, image.shape[0] - row)
-    flat, n_columns = image.reshape(-1), image.shape[1] // 2
-    n_whole = n_columns // _PAIRS * _PAIRS if n_lanes == LANES else 0
-    for column in range(0, n_whole, _PAIRS):
-        at = width * row + 2 * column
-        _split_rows(flat, at, width, tile, begin, places, np.int64(column), real, imaginary)
-    for column in range(n_whole, n_columns):
-        to = begin + ROW * places[column]
-        for lane in range(LANES):
-            within = lane < n_lanes
-            tile[to + real + lane] = image[row + lane, 2 * column] if within else 0
-            tile[to + imaginary + lane] = image[row + lane, 2 * column + 1] if within else 0
-
-
-@numba.njit(nogil=True, cache=True, error_model="numpy")
-def tile_to_rows(tile, begin, places, real, imaginary, scale, image, row):
-    """Undo `rows_to_tile`, times a real number."""
-    width, n_lanes = np.int64(image.shape[1]), min(LANES, image.shape[0] - row)
-    flat, n_columns = image.reshape(-1), image.shape[1] // 2
-    n_whole = n_columns // _PAIRS * _PAIRS if n_lanes == LANES else 0
-    for column in range(0, n_whole, _PAIRS):
-        to = width * row + 2 * column
-        _join_rows(tile, begin, places, np.int64(column), real, imaginary, scale, flat, to, width)
-    for column in range(n_whole, n_columns):
-        at = begin + ROW * places[column]
-        for lane in range(n_lanes):
-            image[row + lane, 2 * column] = scale * tile[at + real + lane]
-            image[row + lane, 2 * column + 1] = scale * tile[at + imaginary + lane]
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")

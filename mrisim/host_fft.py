@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from mrisim import fft_kernels
-from mrisim.fft_kernels import LANES, LONGEST, RADICES, ROW
+from mrisim.fft_kernels import LONGEST, RADICES
+from mrisim.lane_vectors import LANES, ROW
 
 ALIGNMENT = 64
 """Bytes: a load that crosses a line of the cache is two."""

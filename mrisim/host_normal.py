@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from mrisim import encoding_kernels
-from mrisim.fft_kernels import LANES, RADICES, ROW
+from mrisim.fft_kernels import RADICES
 from mrisim.host_fft import Plan, aligned, plan
+from mrisim.lane_vectors import LANES, ROW
 
 
 class HostNormal:

@@ -191,11 +191,11 @@ MUTANTS: dict[str, tuple[Mutant, ...]] = {
         Mutant("host_fft.py", "target = source if overwrite or source is not array else np.empty_like(source)", "target = source", "the input overwritten"),
         Mutant("host_fft.py", "np.ascontiguousarray(array)", "array.reshape(-1).reshape(array.shape).copy().swapaxes(-1, -2).copy().swapaxes(-1, -2)", "strides not looked at"),
         Mutant("fft_kernels.py", "(j * k % p)", "(j * (k + 1) % p)", "the sums of an odd radix mixed up"),
-        Mutant("fft_kernels.py", "below = plus(a[0], b[1], flags=_CONTRACT), minus(a[1], b[0], flags=_CONTRACT)", "below = minus(a[0], b[1], flags=_CONTRACT), plus(a[1], b[0], flags=_CONTRACT)", "sign of i in a butterfly"),
+        Mutant("lane_vectors.py", "below = plus(a[0], b[1], flags=CONTRACT), minus(a[1], b[0], flags=CONTRACT)", "below = minus(a[0], b[1], flags=CONTRACT), plus(a[1], b[0], flags=CONTRACT)", "sign of i in a butterfly"),
         Mutant("fft_kernels.py", "factors + 2 * j if transposed and j else at", "factors + 2 * j if j else at", "twiddle factors before and after a long radix"),
         Mutant("fft_kernels.py", "            at += 2 * radix\n", "", "twiddle factors after a long radix displaced"),
         Mutant("fft_kernels.py", "builder.sub(turns, p))", "turns)", "turns of a long radix not taken modulo p"),
-        Mutant("fft_kernels.py", "for distance in (1, 2, 4, 8):", "for distance in (1, 2, 4):", "rows not wholly transposed"),
+        Mutant("lane_vectors.py", "for distance in (1, 2, 4, 8):", "for distance in (1, 2, 4):", "rows not wholly transposed"),
         Mutant("fft_kernels.py", "vectors.scale(weight, one)[::-1]", "vectors.scale(weight, one)", "parts not exchanged before the way back"),
         Mutant("fft_kernels.py", "_dft(vectors, turned(samples)) if transposed", "turned(_dft(vectors, samples)) if transposed", "the transposed form is not the transpose"),
     ),
@@ -337,7 +337,7 @@ def run_mutant(kind: str, mutant: Mutant, kernels: Path) -> tuple[str, str]:
         (copy / "mrisim" / mutant.file).write_text(
             source.replace(mutant.old, mutant.new) if mutant.old else source, encoding="utf-8"
         )
-        compiled = "njit" in source
+        compiled = "njit" in source or mutant.file == "lane_vectors.py"
         os.environ["NUMBA_CACHE_DIR"] = str(copy / "kernels" if compiled else kernels)
         code = _run_in_fork(copy, MIRRORED[kind], copy / "log")
         report = (copy / "log").read_text(encoding="utf-8")

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from mrisim import fft_kernels, host_fft
-from mrisim.fft_kernels import LANES, LONGEST, ROW
+from mrisim.fft_kernels import LONGEST
 from mrisim.fourier import centred_fft, centred_ifft, plain_fft, plain_ifft
+from mrisim.lane_vectors import LANES, ROW
 from mrisim.testing import relative_difference
 
 LENGTHS = [

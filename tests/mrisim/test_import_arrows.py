@@ -5,7 +5,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 LAYERS = [
-    {"errors", "files", "fourier", "host_fft", "fft_kernels", "seeding", "scan", "provenance"},
+    {"errors", "files", "fourier", "host_fft", "fft_kernels", "tiles", "lane_vectors", "seeding", "scan", "provenance"},
     {"coil_sums", "slice_batches", "gridding_kernels", "encoding_kernels"},
     {"quality", "kaiser_bessel", "host_normal"},
     {"reference", "coils", "echo_order", "counter_noise", "gridding", "prewhitening"},
