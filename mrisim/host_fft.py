@@ -95,7 +95,8 @@ def transform(
         The result may be written into the array.
     """
     source = np.ascontiguousarray(array)
-    target = source if overwrite or source is not array else np.empty_like(source)
+    # Of a subclass (a file mapped to memory) the contiguous array is a view.
+    target = source if overwrite or not np.may_share_memory(source, array) else np.empty_like(source)
     real, imaginary = (LANES, 0) if inverse else (0, LANES)  # exp(+i) is exp(-i) with the parts exchanged
     images, results = (part.reshape(-1, *part.shape[-2:]).view(np.float32) for part in (source, target))
     steps = []

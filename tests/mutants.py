@@ -188,7 +188,7 @@ MUTANTS: dict[str, tuple[Mutant, ...]] = {
         Mutant("host_fft.py", "np.argsort(the_plan.order)[place]", "the_plan.order[place]", "the order of the frequencies, not its inverse"),
         Mutant("host_fft.py", "(n // 2 if centred else 0)) % n", "((n + 1) // 2 if centred else 0)) % n", "odd lengths off centre"),
         Mutant("host_fft.py", "np.float32(scale if last else 1)", "np.float32(scale)", "scaled on each axis"),
-        Mutant("host_fft.py", "target = source if overwrite or source is not array else np.empty_like(source)", "target = source", "the input overwritten"),
+        Mutant("host_fft.py", "target = source if overwrite or not np.may_share_memory(source, array) else np.empty_like(source)", "target = source", "the input overwritten"),
         Mutant("host_fft.py", "np.ascontiguousarray(array)", "array.reshape(-1).reshape(array.shape).copy().swapaxes(-1, -2).copy().swapaxes(-1, -2)", "strides not looked at"),
         Mutant("fft_kernels.py", "(j * k % p)", "(j * (k + 1) % p)", "the sums of an odd radix mixed up"),
         Mutant("lane_vectors.py", "below = plus(a[0], b[1], flags=CONTRACT), minus(a[1], b[0], flags=CONTRACT)", "below = minus(a[0], b[1], flags=CONTRACT), plus(a[1], b[0], flags=CONTRACT)", "sign of i in a butterfly"),

@@ -90,6 +90,14 @@ def test_the_input_is_kept_unless_it_may_be_overwritten():
     np.testing.assert_array_equal(overwritten, kept)
 
 
+def test_a_file_that_is_mapped_to_memory_is_kept(tmp_path):
+    array = drawn((3, 20, 24))
+    np.save(tmp_path / "array.npy", array)
+    mapped = np.load(tmp_path / "array.npy", mmap_mode="r+")
+    np.testing.assert_array_equal(centred_fft(mapped), centred_fft(array))
+    np.testing.assert_array_equal(mapped, array)
+
+
 def test_strided_input_gives_the_same():
     array = drawn((24, 3, 20))
     for view in (array.swapaxes(0, 1), array[:, :, ::2].transpose(1, 2, 0), array[::-1]):
