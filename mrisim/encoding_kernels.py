@@ -10,7 +10,7 @@ import numpy as np
 from numba import types
 
 from mrisim.fft_kernels import from_frequencies, through_frequencies, to_frequencies
-from mrisim.lane_vectors import LANES, ROW, Vectors, constant, intrinsic, operands
+from mrisim.lane_vectors import LANES, ROW, constant, instructions, intrinsic
 from mrisim.tiles import columns_to_tile, rows_to_tile, tile_to_columns, tile_to_rows
 
 _REAL, _IMAGINARY = 0, LANES
@@ -21,14 +21,11 @@ def _multiply(typing_context, maps, at_maps, image, at_image, tile, at):
     """Set sixteen samples of a tile to map times image."""
     signature = types.void(maps, types.int64, image, types.int64, tile, types.int64)
 
-    def generate(context, builder, signature, arguments):
-        maps, at_maps, image, at_image, tile, at = operands(context, builder, signature, arguments)
-        vectors = Vectors(builder)
+    def write(vectors, maps, at_maps, image, at_image, tile, at):
         product = vectors.multiply(vectors.load_pair(maps, at_maps), vectors.load_pair(image, at_image))
         vectors.store_pair(product, tile, at)
-        return context.get_dummy_value()
 
-    return signature, generate
+    return instructions(signature, write)
 
 
 @intrinsic
@@ -36,15 +33,12 @@ def _add_conjugate(typing_context, maps, at_maps, tile, at, total, at_total):
     """Add conj(map) times sixteen samples whose parts are exchanged to a total."""
     signature = types.void(maps, types.int64, tile, types.int64, total, types.int64)
 
-    def generate(context, builder, signature, arguments):
-        maps, at_maps, tile, at, total, at_total = operands(context, builder, signature, arguments)
-        vectors = Vectors(builder)
+    def write(vectors, maps, at_maps, tile, at, total, at_total):
         imaginary_part, real_part = vectors.load_pair(tile, at)
         product = vectors.multiply_conjugate(vectors.load_pair(maps, at_maps), (real_part, imaginary_part))
         vectors.store_pair(vectors.add(vectors.load_pair(total, at_total), product), total, at_total)
-        return context.get_dummy_value()
 
-    return signature, generate
+    return instructions(signature, write)
 
 
 @intrinsic
@@ -52,17 +46,15 @@ def _transpose(typing_context, source, at, target, to):
     """Transpose sixteen samples of sixteen signals: what was sample k of signal l becomes sample l of signal k."""
     signature = types.void(source, types.int64, target, types.int64)
 
-    def generate(context, builder, signature, arguments):
-        source, at, target, to = operands(context, builder, signature, arguments)
-        vectors = Vectors(builder)
+    def write(vectors, source, at, target, to):
+        builder = vectors.builder
         for part in (_REAL, _IMAGINARY):
             places = [constant(ROW * sample + part) for sample in range(LANES)]
             rows = [vectors.load(source, builder.add(at, place)) for place in places]
             for place, row in zip(places, vectors.transposed(rows), strict=True):
                 vectors.store(row, target, builder.add(to, place))
-        return context.get_dummy_value()
 
-    return signature, generate
+    return instructions(signature, write)
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")

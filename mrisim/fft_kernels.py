@@ -26,8 +26,8 @@ from mrisim.lane_vectors import (
     Complex,
     Vectors,
     constant,
+    instructions,
     intrinsic,
-    operands,
 )
 from mrisim.tiles import columns_to_tile, rows_to_tile, tile_to_columns, tile_to_rows
 
@@ -78,45 +78,40 @@ def _stage(transposed: bool) -> Any:
         integer = types.int64
         signature = types.void(tile, integer, integer, integer, integer, twiddles, integer)
 
-        def generate(context, builder, signature, arguments):
-            tile, begin, radix, n, length, twiddles, at = operands(context, builder, signature, arguments)
-            vectors, n_blocks = Vectors(builder), builder.sdiv(n, length)
+        def write(vectors, tile, begin, radix, n, length, twiddles, at):
+            builder = vectors.builder
+            n_blocks = builder.sdiv(n, length)
             for p in RADICES:
-                with builder.if_then(builder.icmp_signed("==", radix, constant(p))):
-                    n_butterflies = builder.sdiv(length, constant(p))
-                    with cgutils.for_range(builder, n_butterflies) as butterfly:
-                        place = builder.add(at, builder.mul(butterfly.index, constant(2 * (p - 1))))
-                        factors = [
-                            tuple(
-                                vectors.spread(twiddles, builder.add(place, constant(2 * q + part))) for part in (0, 1)
-                            )
-                            for q in range(p - 1)
-                        ]
-                        with cgutils.for_range(builder, n_blocks) as block:
-                            first = builder.add(builder.mul(block.index, length), butterfly.index)
-                            first = builder.add(begin, builder.mul(first, constant(ROW)))
-                            _butterfly(vectors, tile, first, builder.mul(n_butterflies, constant(ROW)), factors)
-            return context.get_dummy_value()
+                chosen, n_butterflies = builder.icmp_signed("==", radix, constant(p)), builder.sdiv(length, constant(p))
+                with builder.if_then(chosen), cgutils.for_range(builder, n_butterflies) as butterfly:
+                    place = builder.add(at, builder.mul(butterfly.index, constant(2 * (p - 1))))
+                    places = [builder.add(place, constant(2 * q)) for q in range(p - 1)]
+                    factors = [vectors.spread_pair(twiddles, place) for place in places]
+                    with cgutils.for_range(builder, n_blocks) as block:
+                        first = builder.add(builder.mul(block.index, length), butterfly.index)
+                        first = builder.add(begin, builder.mul(first, constant(ROW)))
+                        stride = builder.mul(n_butterflies, constant(ROW))
+                        _butterfly(vectors, tile, first, stride, factors, transposed)
 
-        def _butterfly(vectors, tile, first, stride, factors):
-            places = [first]
-            for _ in factors:
-                places.append(vectors.builder.add(places[-1], stride))
-            pairs = [(place, vectors.builder.add(place, constant(LANES))) for place in places]
-            samples = [tuple(vectors.load(tile, part) for part in pair) for pair in pairs]
-
-            def turned(samples):
-                turns = zip(samples[1:], factors, strict=True)
-                return [samples[0], *(vectors.multiply(sample, factor) for sample, factor in turns)]
-
-            samples = _dft(vectors, turned(samples)) if transposed else turned(_dft(vectors, samples))
-            for pair, sample in zip(pairs, samples, strict=True):
-                for part, value in zip(pair, sample, strict=True):
-                    vectors.store(value, tile, part)
-
-        return signature, generate
+        return instructions(signature, write)
 
     return stage
+
+
+def _butterfly(vectors: Vectors, tile: Any, first: Any, stride: Any, factors: list[Complex], transposed: bool) -> None:
+    """Transform samples that lie a stride apart, in place."""
+    places = [first]
+    for _ in factors:
+        places.append(vectors.builder.add(places[-1], stride))
+
+    def turned(samples: list[Complex]) -> list[Complex]:
+        turns = zip(samples[1:], factors, strict=True)
+        return [samples[0], *(vectors.multiply(sample, factor) for sample, factor in turns)]
+
+    samples = [vectors.load_pair(tile, place) for place in places]
+    samples = _dft(vectors, turned(samples)) if transposed else turned(_dft(vectors, samples))
+    for place, sample in zip(places, samples, strict=True):
+        vectors.store_pair(sample, tile, place)
 
 
 _frequency_stage, _transposed_stage = _stage(False), _stage(True)
@@ -131,9 +126,8 @@ def _masked_stage(typing_context, tile, begin, radix, n, mask, at):
     integer = types.int64
     signature = types.void(tile, integer, integer, integer, mask, integer)
 
-    def generate(context, builder, signature, arguments):
-        tile, begin, radix, n, mask, at = operands(context, builder, signature, arguments)
-        vectors = Vectors(builder)
+    def write(vectors, tile, begin, radix, n, mask, at):
+        builder = vectors.builder
         for p in RADICES:
             chosen = builder.icmp_signed("==", radix, constant(p))
             with builder.if_then(chosen), cgutils.for_range(builder, builder.sdiv(n, radix)) as block:
@@ -147,9 +141,8 @@ def _masked_stage(typing_context, tile, begin, radix, n, mask, at):
                 kept = [vectors.scale(weight, one)[::-1] for weight, one in zip(weights, spectrum, strict=True)]
                 for place, sample in zip(places, _dft(vectors, kept), strict=True):
                     vectors.store_pair(sample, tile, place)
-        return context.get_dummy_value()
 
-    return signature, generate
+    return instructions(signature, write)
 
 
 @intrinsic
@@ -157,14 +150,11 @@ def _turn(typing_context, source, at, factors, of_factor, target, to):
     """Set target[to:] to the sample source[at:] times one complex number, factors[of_factor:]."""
     signature = types.void(source, types.int64, factors, types.int64, target, types.int64)
 
-    def generate(context, builder, signature, arguments):
-        source, at, factors, of_factor, target, to = operands(context, builder, signature, arguments)
-        vectors = Vectors(builder)
-        factor = tuple(vectors.spread(factors, builder.add(of_factor, constant(part))) for part in (0, 1))
+    def write(vectors, source, at, factors, of_factor, target, to):
+        factor = vectors.spread_pair(factors, of_factor)
         vectors.store_pair(vectors.multiply(vectors.load_pair(source, at), factor), target, to)
-        return context.get_dummy_value()
 
-    return signature, generate
+    return instructions(signature, write)
 
 
 @intrinsic
@@ -172,16 +162,13 @@ def _fold(typing_context, room, first, second, total):
     """Set two samples of the room to their sum and their difference, and add the sum to a third."""
     signature = types.void(room, types.int64, types.int64, types.int64)
 
-    def generate(context, builder, signature, arguments):
-        room, first, second, total = operands(context, builder, signature, arguments)
-        vectors = Vectors(builder)
+    def write(vectors, room, first, second, total):
         one, other = vectors.load_pair(room, first), vectors.load_pair(room, second)
         vectors.store_pair(vectors.add(one, other), room, first)
         vectors.store_pair(vectors.subtract(one, other), room, second)
         vectors.store_pair(vectors.add(vectors.load_pair(room, total), vectors.add(one, other)), room, total)
-        return context.get_dummy_value()
 
-    return signature, generate
+    return instructions(signature, write)
 
 
 @intrinsic
@@ -189,9 +176,9 @@ def _pair_of_sums(typing_context, room, p, k, waves, at, below, above):
     """Set two samples of the room to the sums for k and p - k over the first p, folded; waves[at:] turn by 1 / p."""
     signature = types.void(room, types.int64, types.int64, waves, types.int64, types.int64, types.int64)
 
-    def generate(context, builder, signature, arguments):
-        room, p, k, waves, at, below, above = operands(context, builder, signature, arguments)
-        vectors, zero = Vectors(builder), ir.Constant(VECTOR, [0.0] * LANES)
+    def write(vectors, room, p, k, waves, at, below, above):
+        builder = vectors.builder
+        zero = ir.Constant(VECTOR, [0.0] * LANES)
         sums = [cgutils.alloca_once(builder, VECTOR) for _ in range(4)]
         for place, value in zip(sums, (*vectors.load_pair(room, constant(0)), zero, zero), strict=True):
             builder.store(value, place)
@@ -201,7 +188,7 @@ def _pair_of_sums(typing_context, room, p, k, waves, at, below, above):
             j = builder.add(loop.index, constant(1))
             turns = builder.load(turn)
             wave = builder.add(at, builder.add(turns, turns))
-            cosine, sine = (vectors.spread(waves, builder.add(wave, constant(part))) for part in (0, 1))
+            cosine, sine = vectors.spread_pair(waves, wave)
             one = vectors.load_pair(room, builder.mul(j, constant(ROW)))
             other = vectors.load_pair(room, builder.mul(builder.sub(p, j), constant(ROW)))
             parts = (*vectors.scale(cosine, one), *vectors.scale(sine, other))
@@ -215,9 +202,8 @@ def _pair_of_sums(typing_context, room, p, k, waves, at, below, above):
         after, before = vectors.around(cosines, sines)
         vectors.store_pair(before, room, below)
         vectors.store_pair(after, room, above)
-        return context.get_dummy_value()
 
-    return signature, generate
+    return instructions(signature, write)
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")

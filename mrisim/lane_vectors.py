@@ -7,6 +7,7 @@ Numba's cache asks for the age of the file of a compiled function alone: what is
 compiled before do not know until their own files are touched.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
@@ -33,14 +34,6 @@ intrinsic: Any = typed_intrinsic
 def constant(value: int) -> Any:
     """Return a constant of LLVM."""
     return ir.Constant(ir.IntType(64), value)
-
-
-def operands(context: Any, builder: Any, signature: Any, arguments: Any) -> list[Any]:
-    """Return the pointers of the arrays among some arguments of an intrinsic, and the others as they are."""
-    return [
-        context.make_array(kind)(context, builder, value=value).data if isinstance(kind, types.Array) else value
-        for kind, value in zip(signature.args, arguments, strict=True)
-    ]
 
 
 class Vectors:
@@ -72,6 +65,10 @@ class Vectors:
     def spread(self, pointer: Any, index: Any) -> Any:
         """Return a vector of pointer[index]."""
         return self.spread_value(self.builder.load(self.builder.gep(pointer, [index]), align=4))
+
+    def spread_pair(self, pointer: Any, index: Any) -> Complex:
+        """Return one complex number, pointer[index] and the next, in every lane."""
+        return self.spread(pointer, index), self.spread(pointer, self.builder.add(index, constant(1)))
 
     def spread_value(self, value: Any) -> Any:
         """Return a vector of one value."""
@@ -122,3 +119,27 @@ class Vectors:
                 upper = [lane + distance if not lane & distance else LANES + lane for lane in range(LANES)]
                 rows[first], rows[first + distance] = self.pick(one, other, lower), self.pick(one, other, upper)
         return rows
+
+
+def instructions(signature: Any, write: Callable[..., None]) -> tuple[Any, Any]:
+    """Return what an intrinsic without a result has to: its signature, and what writes its instructions.
+
+    Parameters
+    ----------
+    signature : signature of numba
+    write : callable
+        Takes `Vectors`, the pointer of each array, and every other argument as it is.
+    """
+
+    def generate(context, builder, signature, arguments):
+        kinds = zip(signature.args, arguments, strict=True)
+        write(Vectors(builder), *(_operand(context, builder, kind, value) for kind, value in kinds))
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+def _operand(context: Any, builder: Any, kind: Any, value: Any) -> Any:
+    if isinstance(kind, types.Array):
+        return context.make_array(kind)(context, builder, value=value).data
+    return value

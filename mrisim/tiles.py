@@ -6,7 +6,7 @@ import numba
 import numpy as np
 from numba import types
 
-from mrisim.lane_vectors import ANYWHERE, LANES, PAIRS, ROW, Vectors, constant, intrinsic, operands
+from mrisim.lane_vectors import ANYWHERE, LANES, PAIRS, ROW, constant, instructions, intrinsic
 
 
 @intrinsic
@@ -15,16 +15,14 @@ def _split(typing_context, source, at, tile, to, real, imaginary):
     integer = types.int64
     signature = types.void(source, integer, tile, integer, integer, integer)
 
-    def generate(context, builder, signature, arguments):
-        source, at, tile, to, real, imaginary = operands(context, builder, signature, arguments)
-        vectors = Vectors(builder)
+    def write(vectors, source, at, tile, to, real, imaginary):
+        builder = vectors.builder
         first, second = (vectors.load(source, index, ANYWHERE) for index in (at, builder.add(at, constant(LANES))))
         for part, place in enumerate((real, imaginary)):
             lanes = vectors.pick(first, second, [2 * lane + part for lane in range(LANES)])
             vectors.store(lanes, tile, builder.add(to, place))
-        return context.get_dummy_value()
 
-    return signature, generate
+    return instructions(signature, write)
 
 
 @intrinsic
@@ -33,18 +31,16 @@ def _join(typing_context, tile, at, real, imaginary, scale, target, to):
     integer = types.int64
     signature = types.void(tile, integer, integer, integer, types.float32, target, integer)
 
-    def generate(context, builder, signature, arguments):
-        tile, at, real, imaginary, scale, target, to = operands(context, builder, signature, arguments)
-        vectors = Vectors(builder)
+    def write(vectors, tile, at, real, imaginary, scale, target, to):
+        builder = vectors.builder
         parts = tuple(vectors.load(tile, builder.add(at, place)) for place in (real, imaginary))
         parts = vectors.scale(vectors.spread_value(scale), parts)
         for half in range(2):
             lanes = [half * PAIRS + lane // 2 + LANES * (lane % 2) for lane in range(LANES)]
             place = builder.add(to, constant(half * LANES))
             vectors.store(vectors.pick(*parts, lanes), target, place, ANYWHERE)
-        return context.get_dummy_value()
 
-    return signature, generate
+    return instructions(signature, write)
 
 
 @intrinsic
@@ -53,11 +49,8 @@ def _split_rows(typing_context, source, at, stride, tile, begin, places, first, 
     integer = types.int64
     signature = types.void(source, integer, integer, tile, integer, places, integer, integer, integer)
 
-    def generate(context, builder, signature, arguments):
-        source, at, stride, tile, begin, places, first, real, imaginary = operands(
-            context, builder, signature, arguments
-        )
-        vectors = Vectors(builder)
+    def write(vectors, source, at, stride, tile, begin, places, first, real, imaginary):
+        builder = vectors.builder
         starts = [builder.add(at, builder.mul(stride, constant(row))) for row in range(LANES)]
         columns = vectors.transposed([vectors.load(source, start, ANYWHERE) for start in starts])
         for pair in range(PAIRS):
@@ -65,9 +58,8 @@ def _split_rows(typing_context, source, at, stride, tile, begin, places, first, 
             sample = builder.add(begin, builder.mul(sample, constant(ROW)))
             for part, place in enumerate((real, imaginary)):
                 vectors.store(columns[2 * pair + part], tile, builder.add(sample, place))
-        return context.get_dummy_value()
 
-    return signature, generate
+    return instructions(signature, write)
 
 
 @intrinsic
@@ -76,11 +68,8 @@ def _join_rows(typing_context, tile, begin, places, first, real, imaginary, scal
     integer = types.int64
     signature = types.void(tile, integer, places, integer, integer, integer, types.float32, target, integer, integer)
 
-    def generate(context, builder, signature, arguments):
-        tile, begin, places, first, real, imaginary, scale, target, to, stride = operands(
-            context, builder, signature, arguments
-        )
-        vectors = Vectors(builder)
+    def write(vectors, tile, begin, places, first, real, imaginary, scale, target, to, stride):
+        builder = vectors.builder
         factor = vectors.spread_value(scale)
         columns: list[Any] = []
         for pair in range(PAIRS):
@@ -90,9 +79,8 @@ def _join_rows(typing_context, tile, begin, places, first, real, imaginary, scal
             columns += vectors.scale(factor, parts)
         for row, values in enumerate(vectors.transposed(columns)):
             vectors.store(values, target, builder.add(to, builder.mul(stride, constant(row))), ANYWHERE)
-        return context.get_dummy_value()
 
-    return signature, generate
+    return instructions(signature, write)
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
