@@ -4,7 +4,7 @@
 
 PreActResNet-18 with each norm at the size of experiments/normalization/laptop.yaml (width 16, stem stride 2, batch 32,
 96 x 96), and with batch norm at the paper's width. A step is forward, cross-entropy of four heads, backward and AdamW;
-twenty of them a repetition, one thread. What the formats do to the AUROC is measured by
+five of them a repetition, one thread. What the formats do to the AUROC is measured by
 experiments/null_calibration/precision_auroc.py.
 """
 
@@ -21,7 +21,7 @@ from diagnose.training.execution import Execution, choose_execution
 
 TITLE = "a training step, float32 contiguous against the chosen formats; PreActResNet-18"
 FACTOR = 2.0
-N_STEPS = 20
+N_STEPS = 5
 N_HEADS = 4
 SIZES = {
     "bn": ("bn", 16, 2, 32, 96),
