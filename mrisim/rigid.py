@@ -100,7 +100,7 @@ class RigidObject:
     def _oversampled(self) -> Array:
         """The images on a twice finer grid, divided by the kernel's transform beforehand, for `resample`."""
         grid = self._spectrum.reshape(self._stack.shape)
-        for axis in (-2, -1):  # columns first: half of them are there yet, and rows lie better in memory
+        for axis in (-2, -1):  # the columns, while there are only half as many: rows lie better in memory
             grid = _finer(grid, axis)
         return with_border(grid)
 

@@ -3,7 +3,15 @@
 import numpy as np
 import pytest
 
-from mrisim.coil_sums import acquired_samples, combine, energy_of_lines, root_sum_of_squares
+from mrisim.coil_sums import (
+    acquired_samples,
+    add_to_lines,
+    combine,
+    energy_of_lines,
+    energy_of_slices,
+    root_sum_of_squares,
+    set_lines,
+)
 from mrisim.testing import relative_difference
 
 
@@ -27,6 +35,29 @@ def test_root_sum_of_squares_of_reals_and_of_tiny_numbers():
     np.testing.assert_allclose(root_sum_of_squares(images.real), np.sqrt((images.real**2).sum(axis=0)), rtol=1e-6)
     tiny = root_sum_of_squares(images * np.float32(1e-25))
     np.testing.assert_allclose(tiny, np.float32(1e-25) * root_sum_of_squares(images), rtol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(3, 6, 7), (2, 3, 6, 7), (2, 2, 3, 6, 7)])
+def test_energy_of_slices(shape):
+    kspace = random_complex(shape)
+    expected = (np.abs(kspace.astype(complex)) ** 2).sum((-3, -2, -1))
+    for given in (kspace, np.asfortranarray(kspace)):
+        np.testing.assert_allclose(energy_of_slices(given), expected, rtol=1e-6)
+
+
+def test_lines_are_set_and_added_to_where_they_were_acquired():
+    kspace, change = random_complex((2, 3, 6, 7)), random_complex((2, 3, 6, 2), seed=1)
+    sampled = np.random.default_rng(2).random((6, 7)) < 0.6
+    kspace[..., ~sampled] = -0.0
+    expected, lines = kspace.copy(), np.array([5, 2])
+    expected[..., lines] = np.where(sampled[:, lines], kspace[..., lines] + change, kspace[..., lines])
+    add_to_lines(kspace, lines, change, sampled)
+    np.testing.assert_array_equal(kspace, expected)
+    assert np.signbit(kspace.real[..., ~sampled]).all(), "minus zero keeps its sign"
+    before = kspace.copy()
+    set_lines(kspace, lines, change, np.array([1, 0]))
+    np.testing.assert_array_equal(kspace[..., [5, 2]], change[..., [1, 0]])
+    np.testing.assert_array_equal(kspace[..., [0, 1, 3, 4, 6]], before[..., [0, 1, 3, 4, 6]])
 
 
 def test_energy_of_lines():
