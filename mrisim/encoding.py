@@ -22,7 +22,8 @@ class Encoding(Linop):
 
     Its normal operator N = S^H F^H P F S is where the speed lies: the shifts of the centred transforms cancel; one coil
     is held at a time, which stays in the cache, in compiled loops where the lengths allow it (on a GPU all coils go at
-    once); and where whole lines are sampled the transform along the readout cancels, too.
+    once); and where whole lines are sampled the transform along the readout cancels, too. On the host N keeps its work
+    arrays from call to call: an Encoding is for one thread at a time.
 
     Parameters
     ----------
