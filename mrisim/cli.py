@@ -232,7 +232,7 @@ def selftest(device: Device = "auto", as_json: AsJson = False) -> None:
     from mrisim.selftest import run_checks
 
     device = resolve_device(device)
-    results = list(run_checks(device))
+    results = run_checks(device)
     lines = [f"device {device}"]
     for subject, check in results:
         verdict = "ok  " if check.passed else "FAIL"

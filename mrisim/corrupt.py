@@ -11,7 +11,7 @@ import numpy as np
 from mrisim.artifacts import KINDS, ArtifactSpec, spec_class
 from mrisim.artifacts.base import Stage
 from mrisim.errors import ConfigError
-from mrisim.fourier import Array, array_module, keep_freed_memory, to_device
+from mrisim.fourier import Array, array_module, current_device, keep_freed_memory, to_device
 from mrisim.reference import reference_of
 from mrisim.scan import ObjectModel, Scan
 from mrisim.seeding import stream
@@ -163,7 +163,8 @@ def apply(
         return Corrupted(scan, (), None, ())
 
     def corrupted(positions: range) -> _CorruptedSlices:
-        return _corrupt_slices(scan.select(positions), realisations, device)
+        with current_device(device):  # each thread has its own
+            return _corrupt_slices(scan.select(positions), realisations, device)
 
     groups = _groups(scan, n_threads, device)
     keep_freed_memory()

@@ -1,4 +1,4 @@
-"""The encoding operator y = P F S x as a fast SigPy Linop, and a solver for systems that fall apart into blocks.
+"""The encoding operator y = P F S x as a fast SigPy Linop.
 
 Importing this module imports SigPy.
 """
@@ -8,10 +8,8 @@ from __future__ import annotations
 from functools import cached_property
 
 import numpy as np
-from sigpy.alg import Alg
 from sigpy.linop import Linop
 
-from mrisim import encoding_kernels
 from mrisim.coil_sums import acquired_samples
 from mrisim.fourier import Array, array_module, centred_fft, centred_ifft, plain_fft, plain_ifft
 from mrisim.host_normal import HostNormal
@@ -132,72 +130,3 @@ class _Normal(Linop):
 
     def _adjoint_linop(self) -> Linop:
         return self
-
-
-class BlockwiseConjugateGradient(Alg):
-    """Solve (A + damping) x = b by conjugate gradients, with step sizes of its own for every block that A does not mix.
-
-    Slices do not mix; where whole lines are sampled, readout positions do not either. Solved apart they converge in
-    fewer iterations than together, at the same cost, and no slice depends on its neighbours.
-
-    Parameters
-    ----------
-    normal : callable
-        A, Hermitian and positive semi-definite: (..., readout, phase_encode) -> the same.
-    right : (..., readout, phase_encode), complex
-        b.
-    x : (..., readout, phase_encode), complex, C-contiguous
-        The start, zero; the solution is written into it.
-    n_iterations : int
-    n_axes : int
-        Of a block: 1 for readout positions apart, 2 for slices apart.
-    damping : float
-    """
-
-    def __init__(
-        self, normal: Linop, right: Array, x: Array, n_iterations: int, *, n_axes: int, damping: float = 0.0
-    ) -> None:
-        self.normal, self.damping = normal, damping
-        self.x = x
-        self.n_axes = n_axes
-        self.residual, self.direction = right.copy(), right.copy()
-        self.power = _block_power(right, right, n_axes)
-        super().__init__(n_iterations)
-
-    def _update(self) -> None:
-        image = self.normal(self.direction)
-        if isinstance(image, np.ndarray) and image.dtype == np.complex64:
-            x, residual, direction, image = (
-                array.view(np.float32).reshape(self.power.size, -1)
-                for array in (self.x, self.residual, self.direction, image)
-            )
-            encoding_kernels.conjugate_gradient_step(
-                x, residual, direction, image, self.power.reshape(-1), self.damping
-            )
-        else:
-            self._step(image)
-
-    def _step(self, image: Array) -> None:
-        """Do what `conjugate_gradient_step` does in whole-array steps, for a GPU."""
-        xp = array_module(self.x)
-        image += self.damping * self.direction
-        curvature = _block_power(self.direction, image, self.n_axes)
-        # A block that is solved, or empty, has no direction left.
-        step = xp.where(curvature > 0, self.power / xp.where(curvature > 0, curvature, 1), 0)
-        self.x += step * self.direction
-        self.residual -= step * image
-        power = _block_power(self.residual, self.residual, self.n_axes)
-        self.direction *= xp.where(self.power > 0, power / xp.where(self.power > 0, self.power, 1), 0)
-        self.direction += self.residual
-        self.power = power
-
-    def _done(self) -> bool:
-        return self.iter >= self.max_iter
-
-
-def _block_power(a: Array, b: Array, n_axes: int) -> Array:
-    """Return the real part of the inner product of each block, its axes kept: b's block is A times a's, or a's own."""
-    # as pairs of reals: the real part of a product of complex numbers is their inner product
-    pairs = (part.view(part.real.dtype) for part in (a, b))
-    rows = array_module(a).einsum("...p,...p->...", *pairs)[..., None]
-    return rows if n_axes == 1 else rows.sum(axis=-2, keepdims=True)

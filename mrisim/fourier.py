@@ -7,6 +7,7 @@ the image, for even and for odd N. BART's ``fft -u`` and ``sigpy.fft`` use the s
 """
 
 import math
+from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from types import ModuleType
 from typing import Any
@@ -144,6 +145,18 @@ def to_device(array: Array, device: str) -> Array:
         raise ConfigError(f"device is {device!r}; expected a CUDA device that works, got: {error}") from None
 
 
+def current_device(device: str) -> AbstractContextManager[object]:
+    """Return a context in which new arrays of a thread come to lie on a GPU, and its kernels run there.
+
+    CuPy refuses work on arrays of another GPU than the current one, which is the first unless it is told.
+    """
+    if device == "cpu":
+        return nullcontext()
+    import cupy
+
+    return cupy.cuda.Device(_cuda_index(device))
+
+
 def resolve_device(device: str) -> str:
     """Return the device that "auto" stands for here, or the device itself once it is known to work."""
     if device == "auto":
@@ -163,7 +176,7 @@ def free_memory_bytes(device: str) -> int:
     """Return the memory of a GPU that nobody holds, CuPy's own pool counted as free."""
     import cupy
 
-    with cupy.cuda.Device(_cuda_index(device)):
+    with current_device(device):
         return int(cupy.cuda.runtime.memGetInfo()[0] + cupy.get_default_memory_pool().free_bytes())
 
 
@@ -184,7 +197,7 @@ def release_memory(device: str) -> None:
         return
     import cupy
 
-    with cupy.cuda.Device(_cuda_index(device)):
+    with current_device(device):
         cupy.get_default_memory_pool().free_all_blocks()
         cupy.get_default_pinned_memory_pool().free_all_blocks()
 

@@ -10,7 +10,7 @@ import numpy as np
 from mrisim.calibration import estimate_csm
 from mrisim.coil_sums import combine, energy_of_slices
 from mrisim.errors import DataError
-from mrisim.fourier import Array, array_module, centred_fft, centred_ifft, to_device
+from mrisim.fourier import Array, array_module, centred_fft, centred_ifft, current_device, to_device
 from mrisim.reconstruct import DEFAULTS, acquired_part, maps_norm, seen_by_coils, solve
 from mrisim.scan import ObjectModel, Scan
 
@@ -52,25 +52,26 @@ def estimate_object(scan: Scan, *, device: str = "cpu") -> ObjectModel:
     Pruessmann et al. 1999, Magn Reson Med 42:952; Batchelor et al. 2005, 10.1002/mrm.20656.
     """
     origin: Literal["true", "estimated", "uniform"]
-    if scan.csm is not None:
-        csm, origin = to_device(scan.csm, device).astype(np.complex64, copy=False), "true"
-    else:
-        csm = estimate_csm(scan, device=device)
-        origin = "uniform" if scan.n_coils == 1 else "estimated"
-    norm = maps_norm(csm)
-    shading_moves = scan.n_coils == 1 if origin != "true" else scan.n_coils > 1 and _is_constant(norm)
-    xp = array_module(csm)
-    image = xp.empty((scan.n_slices, *scan.matrix), np.complex64)
-    errors = []
-    for index, slice_id in enumerate(scan.slice_ids):
-        kspace = acquired_part(scan, index, device)
-        energy = float(energy_of_slices(kspace))
-        try:
-            image[index], error = _fit(kspace, csm[index], norm[index], scan, energy)
-        except DataError as failure:
-            raise DataError(f"object model of slice {slice_id}: {failure}") from None
-        errors.append(_without_noise(error, energy, scan))
-    return ObjectModel(image, csm, tuple(errors), origin, shading_moves)
+    with current_device(device):
+        if scan.csm is not None:
+            csm, origin = to_device(scan.csm, device).astype(np.complex64, copy=False), "true"
+        else:
+            csm = estimate_csm(scan, device=device)
+            origin = "uniform" if scan.n_coils == 1 else "estimated"
+        norm = maps_norm(csm)
+        shading_moves = scan.n_coils == 1 if origin != "true" else scan.n_coils > 1 and _is_constant(norm)
+        xp = array_module(csm)
+        image = xp.empty((scan.n_slices, *scan.matrix), np.complex64)
+        errors = []
+        for index, slice_id in enumerate(scan.slice_ids):
+            kspace = acquired_part(scan, index, device)
+            energy = float(energy_of_slices(kspace))
+            try:
+                image[index], error = _fit(kspace, csm[index], norm[index], scan, energy)
+            except DataError as failure:
+                raise DataError(f"object model of slice {slice_id}: {failure}") from None
+            errors.append(_without_noise(error, energy, scan))
+        return ObjectModel(image, csm, tuple(errors), origin, shading_moves)
 
 
 def _fit(kspace: Array, csm: Array, norm: Array, scan: Scan, energy: float) -> tuple[Array, float]:

@@ -16,7 +16,16 @@ import numpy as np
 from mrisim.calibration import estimate_csm
 from mrisim.coil_sums import acquired_samples, energy_of_slices, root_sum_of_squares
 from mrisim.errors import ConfigError, DataError
-from mrisim.fourier import IMAGE_AXES, Array, array_module, centred_ifft, keep_freed_memory, resize_centred, to_device
+from mrisim.fourier import (
+    IMAGE_AXES,
+    Array,
+    array_module,
+    centred_ifft,
+    current_device,
+    keep_freed_memory,
+    resize_centred,
+    to_device,
+)
 from mrisim.prewhitening import mix_channels, whitening_matrix
 from mrisim.scan import Acquisition, Scan
 from mrisim.slice_batches import batches, slices_at_once
@@ -121,30 +130,31 @@ def reconstruct(
     if at_once is None:
         at_once = slices_at_once(scan.n_coils * scan.sampled.size * np.dtype(np.complex64).itemsize, device)
     places = batches(scan.n_slices, at_once)
-    if name == "rss":
-        return Reconstruction(_rss_image(scan, places, device), name, {}, ())
-    maps, origin = _maps_of(scan, csm, device)
-    whiten = _unit_whitening(scan) if prewhitened and scan.noise_covariance is not None else None
-    images = np.empty((scan.n_slices, *scan.matrix), np.complex64)
-    errors: list[float] = []
+    with current_device(device):
+        if name == "rss":
+            return Reconstruction(_rss_image(scan, places, device), name, {}, ())
+        maps, origin = _maps_of(scan, csm, device)
+        whiten = _unit_whitening(scan) if prewhitened and scan.noise_covariance is not None else None
+        images = np.empty((scan.n_slices, *scan.matrix), np.complex64)
+        errors: list[float] = []
 
-    def solved(place: int | slice) -> tuple[Array, Array]:
-        kspace, slice_maps = acquired_part(scan, place, device), to_device(maps[place], device)
-        if whiten is not None:
-            kspace, slice_maps = mix_channels(whiten, kspace), mix_channels(whiten, slice_maps)
-        try:
-            return solve(name, kspace, slice_maps, scan.sampled, regularisation, n_iterations)
-        except DataError as failure:
-            if isinstance(place, int):
-                raise DataError(f"{name} of slice {scan.slice_ids[place]}: {failure}") from None
-            for index in range(place.start, place.stop):
-                solved(index)  # one of them fails again, by itself, and is named
-            raise
+        def solved(place: int | slice) -> tuple[Array, Array]:
+            kspace, slice_maps = acquired_part(scan, place, device), to_device(maps[place], device)
+            if whiten is not None:
+                kspace, slice_maps = mix_channels(whiten, kspace), mix_channels(whiten, slice_maps)
+            try:
+                return solve(name, kspace, slice_maps, scan.sampled, regularisation, n_iterations)
+            except DataError as failure:
+                if isinstance(place, int):
+                    raise DataError(f"{name} of slice {scan.slice_ids[place]}: {failure}") from None
+                for index in range(place.start, place.stop):
+                    solved(index)  # one of them fails again, by itself, and is named
+                raise
 
-    for place in places:
-        image, error = solved(place)
-        images[place] = to_device(image, "cpu")
-        errors += np.atleast_1d(error).tolist()
+        for place in places:
+            image, error = solved(place)
+            images[place] = to_device(image, "cpu")
+            errors += np.atleast_1d(error).tolist()
     parameters: dict[str, Any] = {"csm": origin, "prewhitened": whiten is not None}
     if name in DEFAULTS:
         parameters |= {"regularisation": regularisation, "n_iterations": n_iterations}
@@ -154,7 +164,7 @@ def reconstruct(
 def solve(
     name: str, kspace: Array, csm: Array, sampled: np.ndarray, regularisation: float, n_iterations: int
 ) -> tuple[Array, Any]:
-    """Reconstruct one slice, or several at once, on the device where they lie.
+    """Reconstruct one slice, or several at once, on the device where they lie (`mrisim.fourier.current_device`).
 
     Parameters
     ----------
@@ -178,8 +188,6 @@ def solve(
     DataError
         If the maps are zero or not finite, or the image is worse than none.
     """
-    import sigpy
-
     from mrisim.encoding import Encoding
 
     keep_freed_memory()
@@ -192,7 +200,7 @@ def solve(
     if bool(blank.all()):
         return xp.zeros(encode.ishape, np.complex64), np.zeros(norm.shape)[()]
     empty = blank[..., None, None]
-    with np.errstate(all="ignore"), sigpy.get_device(kspace):
+    with np.errstate(all="ignore"):
         unit = xp.where(empty, 0, zero_filled / scale).astype(np.complex64)
         image = unit if name == "adjoint" else _solution(name, unit, encode, regularisation, n_iterations)
         image = (image * scale).astype(np.complex64)
@@ -322,60 +330,19 @@ def _solution(name: str, right: Array, encode: Encoding, regularisation: float, 
     The maps have unit norm: the largest eigenvalue of E^H E is at most 1, and that of the differences 8, so step sizes
     are known. SigPy's Apps would draw a random start from NumPy's global state to estimate them.
     """
-    from sigpy.alg import Alg, GradientMethod
-
-    from mrisim.encoding import BlockwiseConjugateGradient
+    from mrisim.solvers import AcceleratedProximalGradient, BlockwiseConjugateGradient, TotalVariation, solved
     from mrisim.sparsity import WaveletThreshold
 
     image = array_module(right).zeros_like(right)
-    solver: Alg
     if name == "sense":
         n_axes = 1 if encode.whole_lines else 2
-        solver = BlockwiseConjugateGradient(encode.N, right, image, n_iterations, n_axes=n_axes, damping=regularisation)
-    elif name == "l1-wavelet":
-        penalty = WaveletThreshold(tuple(encode.ishape), regularisation)
-        solver = GradientMethod(
-            lambda x: encode.N(x) - right, image, 1, proxg=penalty, accelerate=True, max_iter=n_iterations
+        return solved(
+            BlockwiseConjugateGradient(encode.N, right, image, n_iterations, n_axes=n_axes, damping=regularisation)
         )
-    else:
-        solver = _total_variation(right, image, encode, regularisation, n_iterations)
-    while not solver.done():
-        solver.update()
-    return image
-
-
-def _total_variation(right: Array, image: Array, encode: Encoding, regularisation: float, n_iterations: int) -> Any:
-    """Return the primal-dual solver of total variation, which holds the dual of the data as its adjoint, an image.
-
-    The data's dual step u <- (u + s (E x - y)) / (1 + s) is affine, and of u only E^H u is ever used: it obeys the same
-    step with E^H E x and E^H y. So the iterates are those of `sigpy.mri.app.TotalVariationRecon`, at the price of one
-    normal operator.
-    """
-    from sigpy.alg import PrimalDualHybridGradient
-    from sigpy.linop import FiniteDifference, Vstack
-    from sigpy.prox import Conj, L2Reg, NoOp, Stack
-
-    from mrisim.sparsity import SoftThreshold
-
-    shape = encode.ishape
-    difference = FiniteDifference(shape, axes=IMAGE_AXES)
-    both, n_pixels = Vstack([encode.N, difference]), int(np.prod(shape))
-
-    def adjoint(dual: Array) -> Array:
-        return dual[:n_pixels].reshape(shape) + difference.H(dual[n_pixels:].reshape(difference.oshape))
-
-    penalty = Conj(SoftThreshold(tuple(difference.oshape), regularisation))
-    return PrimalDualHybridGradient(
-        Stack([L2Reg(shape, 1, y=-right), penalty]),
-        NoOp(shape),
-        both,
-        adjoint,
-        image,
-        array_module(image).zeros(both.oshape, np.complex64),
-        1 / (9 * DUAL_STEP),
-        DUAL_STEP,
-        max_iter=n_iterations,
-    )
+    if name == "l1-wavelet":
+        penalty = WaveletThreshold(tuple(encode.ishape), regularisation)
+        return solved(AcceleratedProximalGradient(encode.N, right, image, penalty, n_iterations))
+    return solved(TotalVariation(encode.N, right, image, regularisation, DUAL_STEP, n_iterations))
 
 
 def _notes(scan: Scan, name: str, errors: list[float]) -> tuple[str, ...]:

@@ -1,21 +1,17 @@
 """Evaluate every kind's closed-form laws on a device of the user's."""
 
-from collections.abc import Iterator
-
 import numpy as np
 
 from mrisim.artifacts import KINDS, Check
-from mrisim.fourier import centred_fft, centred_ifft, resolve_device, to_device
+from mrisim.fourier import centred_fft, centred_ifft, current_device, resolve_device, to_device
 
 
-def run_checks(device: str = "cpu") -> Iterator[tuple[str, Check]]:
-    """Yield (subject, check) for the Fourier pair and for every kind."""
+def run_checks(device: str = "cpu") -> list[tuple[str, Check]]:
+    """Return (subject, check) for the Fourier pair and for every kind."""
     device = resolve_device(device)
-    for check in _fourier_checks(device):
-        yield "fourier", check
-    for kind, spec in KINDS.items():
-        for check in spec.oracle(device):
-            yield kind, check
+    with current_device(device):
+        checks = [("fourier", check) for check in _fourier_checks(device)]
+        return checks + [(kind, check) for kind, spec in KINDS.items() for check in spec.oracle(device)]
 
 
 def _fourier_checks(device: str) -> tuple[Check, ...]:

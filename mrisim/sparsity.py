@@ -1,7 +1,7 @@
 """Proximal maps of the sparse reconstructions: soft thresholds, also of wavelet coefficients.
 
-They give what SigPy's own give, in single precision: compiled for the host, and several times faster; on a GPU by
-matrix products, where SigPy's wavelet would take every image to the host and back. Importing this module imports SigPy.
+They give what SigPy's own give, in single precision: compiled for the host, and several times faster; on a GPU without
+a step by the host, where SigPy's wavelet would take every image there and back. Importing this module imports SigPy.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from functools import cache
 import numba
 import numpy as np
 import pywt
-from sigpy.prox import L1Reg, Prox
+from sigpy.prox import Prox
 
 from mrisim.fourier import Array, array_module, resize_centred
 
@@ -22,22 +22,6 @@ _ANALYSIS, _SYNTHESIS = (
     for filters in zip(*(pywt.Wavelet(WAVELET).filter_bank[i::2] for i in (0, 1)), strict=True)
 )
 """(low pass and high pass, tap) of the decomposition and of the reconstruction."""
-
-
-class SoftThreshold(Prox):
-    """Shrink the modulus of every sample by a threshold: `sigpy.prox.L1Reg`."""
-
-    def __init__(self, shape: tuple[int, ...], threshold: float) -> None:
-        self.threshold = threshold
-        self._on_device = L1Reg(shape, np.float32(threshold))
-        super().__init__(shape)
-
-    def _prox(self, alpha: float, input: Array) -> Array:
-        if not isinstance(input, np.ndarray) or input.dtype != np.complex64:
-            return self._on_device(alpha, input)
-        output = np.ascontiguousarray(input).copy()
-        shrink(output, self.threshold * float(alpha))
-        return output
 
 
 class WaveletThreshold(Prox):
@@ -81,9 +65,9 @@ class WaveletThreshold(Prox):
             bands = rows @ rough @ columns.T
             rough = bands[..., : len(rows) // 2, : len(columns) // 2]
             details.append((rows, columns, bands))
-        rough = _shrunk(rough, threshold)
+        rough = shrunk(rough, threshold)
         for rows, columns, bands in reversed(details):
-            bands = _shrunk(bands, threshold)
+            bands = shrunk(bands, threshold)
             bands[..., : len(rows) // 2, : len(columns) // 2] = rough
             rough = rows.T @ bands @ columns
         return resize_centred(rough, tuple(input.shape[-2:]))
@@ -104,7 +88,12 @@ def _analysis_matrix(n_rows: int) -> np.ndarray:
     return np.concatenate(analysed(np.eye(n_rows, dtype=np.complex64)))
 
 
-def _shrunk(samples: Array, threshold: float) -> Array:
+def shrunk(samples: Array, threshold: float) -> Array:
+    """Return samples whose modulus is less by a threshold, and at least 0: the proximal map of an L1 norm."""
+    if isinstance(samples, np.ndarray) and samples.dtype == np.complex64:
+        result = np.ascontiguousarray(samples).copy()
+        shrink(result, threshold)
+        return result
     xp = array_module(samples)
     modulus = xp.abs(samples)
     return samples * xp.where(modulus > threshold, 1 - threshold / xp.where(modulus > threshold, modulus, 1), 0)

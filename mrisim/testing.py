@@ -321,3 +321,16 @@ def _sampled(pattern: str, matrix: tuple[int, int], rng: np.random.Generator) ->
     centre = n_lines // 2
     lines[centre - 1 : centre + 2] = True
     return np.broadcast_to(lines, matrix).copy()
+
+
+def encoding_problem(
+    shape: tuple[int, int, int], kind: str, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Return random maps, a mask, an image and k-space: (coil, readout, line), the mask of "lines" or of "samples"."""
+    rng = np.random.default_rng(seed)
+
+    def draw(size: tuple[int, ...]) -> np.ndarray:
+        return (rng.normal(size=size) + 1j * rng.normal(size=size)).astype(np.complex64)
+
+    keep = rng.random(shape[2] if kind == "lines" else shape[1:]) < 0.6
+    return draw(shape), np.broadcast_to(keep, shape[1:]).copy(), draw(shape[1:]), draw(shape)

@@ -12,6 +12,7 @@ LAYERS = [
     {"rigid"},
     {"espirit"},
     {"calibration", "g_factor", "encoding", "sparsity"},
+    {"solvers"},
     {"reconstruct"},
     {"object_model"},
     {"artifacts"},

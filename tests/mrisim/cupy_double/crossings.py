@@ -1,0 +1,81 @@
+"""What only the double of CuPy can see: crossings between host and device, and work on a device that is not current.
+
+Run by `test_gpu_path.py`, with the double in place of CuPy.
+"""
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import cupy
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from mrisim.artifacts import KINDS
+from mrisim.cli import app
+from mrisim.corrupt import corrupt
+from mrisim.formats import fastmri
+from mrisim.phantoms.default import default_scan
+from mrisim.reconstruct import DEFAULTS, RECONSTRUCTIONS, reconstruct
+from mrisim.scan import Scan
+
+
+@pytest.fixture(scope="module")
+def undersampled() -> Scan:
+    scan = default_scan(matrix=(64, 64))
+    return corrupt(scan, [KINDS["undersampling"].at_level(1)]).scan
+
+
+def crossings_of(work: Callable[[], Any]) -> Counter[str]:
+    cupy.crossings.clear()
+    work()
+    return cupy.crossings.copy()
+
+
+@pytest.mark.parametrize("name", DEFAULTS)
+def test_no_iteration_crosses(name: str, undersampled: Scan) -> None:
+    few, many = (
+        crossings_of(lambda n=n: reconstruct(undersampled, name, device="cuda", n_iterations=n)) for n in (2, 12)
+    )
+    assert few == many
+    assert few["to device"] > 0
+
+
+@pytest.mark.parametrize("name", RECONSTRUCTIONS)
+def test_kspace_and_maps_are_sent_once(name: str, undersampled: Scan) -> None:
+    crossed = crossings_of(lambda: reconstruct(undersampled, name, device="cuda"))
+    needed = undersampled.kspace.nbytes + (undersampled.csm.nbytes if name != "rss" else 0)
+    assert needed <= crossed["bytes to device"] < 1.3 * needed  # masks, and the matrices of a wavelet
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_works_on_the_second_device(kind: str) -> None:
+    scan = default_scan(matrix=(48, 40))
+    stack = replace(
+        scan, kspace=np.tile(scan.kspace, (4, 1, 1, 1)), csm=np.tile(scan.csm, (4, 1, 1, 1)), slice_ids=range(4)
+    )
+    spec = KINDS[kind].at_level(3, n_coils=scan.n_coils)
+    first, second = (corrupt(stack, [spec], device=name, n_threads=2).scan.kspace for name in ("cuda", "cuda:1"))
+    assert np.array_equal(first, second)
+
+
+@pytest.mark.parametrize("name", RECONSTRUCTIONS)
+def test_every_reconstruction_works_on_the_second_device(name: str, undersampled: Scan) -> None:
+    images = [reconstruct(undersampled, name, device=device).image for device in ("cuda", "cuda:1")]
+    assert np.array_equal(*images)
+
+
+def test_the_commands_take_a_device(tmp_path: Path) -> None:
+    results = []
+    for device in ("cpu", "cuda:1"):
+        folder = tmp_path / device.replace(":", "")
+        options = ["--kind", "motion", "--kind", "noise", "--level", "3", "--out", str(folder), "--device", device]
+        run = CliRunner().invoke(app, ["corrupt", *options])
+        assert run.exit_code == 0, run.output
+        results.append(fastmri.read(next(folder.rglob("*.h5"))).kspace)
+    assert np.linalg.norm(results[1] - results[0]) < 2e-5 * np.linalg.norm(results[0])
+    assert CliRunner().invoke(app, ["selftest", "--device", "cuda:1"]).exit_code == 0
+    assert CliRunner().invoke(app, ["selftest", "--device", "cuda:2"]).exit_code != 0
