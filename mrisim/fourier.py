@@ -77,6 +77,11 @@ def centred_ifft(kspace: Array, axes: tuple[int, ...] = IMAGE_AXES, *, overwrite
     return _transformed(kspace, axes, inverse=True, ortho=True, centred=True, overwrite=overwrite)
 
 
+def signed_frequency(n: int) -> np.ndarray:
+    """Return the signed integer frequencies of an axis in the order of the FFT: 0, 1 ... -2, -1; -n/2 for even n."""
+    return (np.arange(n) + n // 2) % n - n // 2
+
+
 def _transformed(
     array: Array, axes: tuple[int, ...], *, inverse: bool, ortho: bool, centred: bool, overwrite: bool
 ) -> Array:

@@ -16,20 +16,6 @@ FEW = 4
 """Slices from which a bundle costs less than each alone."""
 
 
-def with_border(grid: Array) -> Array:
-    """Continue periodic grids (..., rows, columns) by `BORDER` on both axes."""
-    xp, (before, after) = array_module(grid), BORDER
-    n_rows, n_columns = grid.shape[-2:]
-    wide = xp.empty((*grid.shape[:-2], n_rows + before + after, n_columns + before + after), grid.dtype)
-    inner = wide[..., before:-after]
-    inner[..., before:-after, :] = grid
-    inner[..., :before, :] = grid[..., xp.arange(-before, 0) % n_rows, :]
-    inner[..., -after:, :] = grid[..., xp.arange(after) % n_rows, :]
-    wide[..., :before] = inner[..., xp.arange(-before, 0) % n_columns]
-    wide[..., -after:] = inner[..., xp.arange(after) % n_columns]
-    return wide
-
-
 def bundled(grid: np.ndarray) -> np.ndarray:
     """Lay grids (slice, rows, columns) side by side for `change_of_row`; a few stay as they are.
 
@@ -58,8 +44,7 @@ def resample(grid: Array, matrix: np.ndarray, offset: np.ndarray, shape: tuple[i
     Parameters
     ----------
     grid : (slice, rows, columns), complex, C-contiguous
-        `OVERSAMPLING` times finer than `shape`, pixel 0 on sample 0, divided by the kernel's transform in its
-        spectrum, `with_border`.
+        From `mrisim.finer_grid`.
     matrix : (2, 2) float64
     offset : (2,) float64
         In pixels of `shape`, as the product with the matrix is.

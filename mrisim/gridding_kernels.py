@@ -30,6 +30,10 @@ LANES = 16
 BUNDLE = LANES // 2
 """Slices side by side in a grid."""
 _BLOCK = 64
+AHEAD = 8
+"""Samples of a column from the first one under the kernel to those of the next rows of pixels, not asked for yet."""
+FETCHED = 4
+"""Pixels in a line of the cache, as far as their samples go: 64 bytes of 8 each, two a pixel."""
 
 
 class _Vectors:
@@ -205,6 +209,23 @@ def _change_eight(typing_context, values, at, moved, moved_at, still, still_at, 
     return signature, generate
 
 
+@intrinsic
+def _fetch(typing_context, grid, at):
+    """Ask for the line of the cache that holds grid.flat[at]: it is on its way while other pixels are summed."""
+    signature = types.void(grid, types.int64)
+
+    def generate(context, builder, signature, arguments):
+        grid = context.make_array(signature.args[0])(context, builder, value=arguments[0])
+        number = ir.IntType(32)
+        place = builder.bitcast(builder.gep(grid.data, [arguments[1]]), ir.IntType(8).as_pointer())
+        kind = ir.FunctionType(ir.VoidType(), [place.type, number, number, number])
+        fetch = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+        builder.call(fetch, [place, number(0), number(3), number(1)])  # to read, into the nearest cache, data
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
 @numba.njit(inline="always")
 def _positions(grid, lanes, matrix, offset, shape, row, begin, n, room):
     """Find the first sample, and the table entries, of n pixels of one row; `room` is that of `_room`."""
@@ -292,6 +313,10 @@ def resample(grid, table, matrix, offset, values):
         for row in range(n_rows):
             _positions(grid, 1, matrix, offset, (n_rows, n_columns), row, begin, n, room)
             for index in range(n_slices):
+                soon = (index * grid.shape[1] + AHEAD) * grid.shape[2]
+                for i in range(0, n, FETCHED):
+                    for sample_row in range(OVERSAMPLING):
+                        _fetch(grid, soon + sample_row * grid.shape[2] + np.int64(room[0][i]))  # type: ignore[call-arg]
                 _one(grid, index, table, room, n, apart)
                 for i in range(2 * n):
                     values[index, row, 2 * begin + i] = apart[0, i]

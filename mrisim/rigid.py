@@ -6,14 +6,13 @@ off the grid, by gridding (relative error below 1e-5).
 """
 
 from collections.abc import Iterator
-from functools import cached_property, lru_cache
+from functools import cached_property
 
 import numpy as np
 
-from mrisim.fourier import Array, array_module, plain_fft, plain_ifft
-from mrisim.gridding import bundled, change_of_row, resample, with_border
-from mrisim.gridding_kernels import OVERSAMPLING
-from mrisim.kaiser_bessel import kernel_transform
+from mrisim.finer_grid import finer_grid
+from mrisim.fourier import Array, array_module, plain_fft, plain_ifft, signed_frequency
+from mrisim.gridding import bundled, change_of_row, resample
 
 
 class RigidObject:
@@ -98,34 +97,5 @@ class RigidObject:
 
     @cached_property
     def _oversampled(self) -> Array:
-        """The images on a twice finer grid, divided by the kernel's transform beforehand, for `resample`."""
-        grid = self._spectrum.reshape(self._stack.shape)
-        for axis in (-2, -1):  # the columns, while there are only half as many: rows lie better in memory
-            grid = _finer(grid, axis)
-        return with_border(grid)
-
-
-def _finer(spectrum: Array, axis: int) -> Array:
-    """Transform one axis to positions on a finer grid, divided by the kernel's transform."""
-    xp, n = array_module(spectrum), spectrum.shape[axis]
-    shape = list(spectrum.shape)
-    shape[axis] *= OVERSAMPLING
-    padded = xp.empty(shape, spectrum.dtype)
-    factor = _inverse_kernel(n).astype(spectrum.real.dtype)
-    given, placed = xp.moveaxis(spectrum, axis, -1), xp.moveaxis(padded, axis, -1)
-    below, above = (n + 1) // 2, n // 2
-    placed[..., :below] = given[..., :below] * xp.asarray(factor[:below])
-    placed[..., below : shape[axis] - above] = 0
-    placed[..., shape[axis] - above :] = given[..., below:] * xp.asarray(factor[below:])
-    return plain_ifft(padded, (axis,), ortho=False, overwrite=True)
-
-
-@lru_cache(maxsize=16)
-def _inverse_kernel(n: int) -> np.ndarray:
-    """Return what the spectrum of n pixels is multiplied with for the finer grid."""
-    return OVERSAMPLING / kernel_transform(signed_frequency(n) / (OVERSAMPLING * n))
-
-
-def signed_frequency(n: int) -> np.ndarray:
-    """Return the signed integer frequencies of an axis in the order of the FFT: 0, 1 ... -2, -1; -n/2 for even n."""
-    return (np.arange(n) + n // 2) % n - n // 2
+        """The images on a twice finer grid, for `resample`."""
+        return finer_grid(self._stack)

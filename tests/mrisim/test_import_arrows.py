@@ -6,9 +6,9 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 LAYERS = [
     {"errors", "files", "fourier", "host_fft", "fft_kernels", "tiles", "lane_vectors", "seeding", "scan", "provenance"},
-    {"coil_sums", "slice_batches", "gridding_kernels", "encoding_kernels"},
+    {"coil_sums", "slice_batches", "gridding_kernels", "encoding_kernels", "finer_grid_kernels"},
     {"quality", "kaiser_bessel", "host_normal"},
-    {"reference", "coils", "echo_order", "counter_noise", "gridding", "prewhitening"},
+    {"finer_grid", "reference", "coils", "echo_order", "counter_noise", "gridding", "prewhitening"},
     {"rigid"},
     {"espirit"},
     {"calibration", "g_factor", "encoding", "sparsity"},
