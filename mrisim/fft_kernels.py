@@ -306,3 +306,44 @@ def transform_rows(source, target, tile, real, imaginary, scale, radices, twiddl
         rows_to_tile(source, row, tile, begin, place_in, real, imaginary)
         to_frequencies(tile, begin, radices, twiddles)
         tile_to_rows(tile, begin, place_out, real, imaginary, scale, target, row)
+
+
+@intrinsic
+def _weigh(typing_context, tile, at, factors, of_factor):
+    """Multiply tile[at:] with one complex number, factors[of_factor:], and exchange its parts."""
+    signature = types.void(tile, types.int64, factors, types.int64)
+
+    def write(vectors, tile, at, factors, of_factor):
+        product = vectors.multiply(vectors.load_pair(tile, at), vectors.spread_pair(factors, of_factor))
+        vectors.store_pair(product[::-1], tile, at)
+
+    return instructions(signature, write)
+
+
+@numba.njit(nogil=True, cache=True, error_model="numpy")
+def _filter(tile, n, radices, twiddles, factors):
+    """Transform, multiply with complex factors in the plan's order, and transform back; parts exchanged."""
+    to_frequencies(tile, 0, radices, twiddles)
+    for frequency in range(n):
+        _weigh(tile, ROW * frequency, factors, 2 * frequency)
+    from_frequencies(tile, 0, radices, twiddles)
+
+
+@numba.njit(nogil=True, cache=True, error_model="numpy")
+def filter_columns(source, target, tile, radices, twiddles, factors, places):
+    """Multiply the spectra of the columns of an image (row, column x 2): into another image, or into itself."""
+    n, begin = np.int64(source.shape[0]), np.int64(0)
+    for column in range(0, source.shape[1] // 2, LANES):
+        columns_to_tile(source, column, tile, begin, places, 0, LANES)
+        _filter(tile, n, radices, twiddles, factors)
+        tile_to_columns(tile, begin, places, LANES, 0, np.float32(1), target, column)
+
+
+@numba.njit(nogil=True, cache=True, error_model="numpy")
+def filter_rows(source, target, tile, radices, twiddles, factors, places):
+    """Multiply the spectra of the rows of an image (row, column x 2): into another image, or into itself."""
+    n, begin = np.int64(source.shape[1] // 2), np.int64(0)
+    for row in range(0, source.shape[0], LANES):
+        rows_to_tile(source, row, tile, begin, places, 0, LANES)
+        _filter(tile, n, radices, twiddles, factors)
+        tile_to_rows(tile, begin, places, LANES, 0, np.float32(1), target, row)

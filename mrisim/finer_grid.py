@@ -41,8 +41,18 @@ def _on_the_host(images: np.ndarray) -> np.ndarray:
     tile = host_fft.aligned((OVERSAMPLING * max(n_rows, n_columns) * ROW,))
     for image, grid in zip(np.ascontiguousarray(images), fine, strict=True):
         inner = grid[before:-after]
-        finer_grid_kernels.finer_columns(_reals(image), _reals(between), tile, *rows.arguments, rows.places_out)
-        finer_grid_kernels.finer_rows(_reals(between), _reals(inner), tile, *columns.arguments, columns.with_border)
+        finer_grid_kernels.finer_columns(
+            _reals(image), _reals(between), tile, rows.radices, rows.twiddles, rows.factors, rows.places_out
+        )
+        finer_grid_kernels.finer_rows(
+            _reals(between),
+            _reals(inner),
+            tile,
+            columns.radices,
+            columns.twiddles,
+            columns.factors,
+            columns.with_border,
+        )
         periodic = np.arange(-before, len(inner) + after) % len(inner)
         grid[:before], grid[-after:] = inner[periodic[:before]], inner[periodic[-after:]]
     return fine
@@ -56,7 +66,10 @@ def _reals(image: np.ndarray) -> np.ndarray:
 class _Axis:
     """How one axis is refined: the plan of its transform, and what its spectrum is multiplied with."""
 
-    arguments: tuple[np.ndarray, ...]
+    radices: np.ndarray
+    twiddles: np.ndarray
+    factors: np.ndarray
+    """Of each frequency in the plan's order: one real number, and real and imaginary part of another."""
     places_out: np.ndarray
     """Where in the tile each sample of the finer grid lies: given ones and those between them by turns."""
     with_border: np.ndarray
@@ -72,7 +85,7 @@ def _axis(n: int) -> _Axis:
     factors = np.stack([factor, turned.real, turned.imag], axis=1)[plan.order].astype(np.float32)
     places_out = np.arange(2 * n).reshape(2, n).T.ravel()
     periodic = np.arange(-BORDER[0], 2 * n + BORDER[1]) % (2 * n)
-    return _Axis((plan.radices, plan.twiddles, factors.ravel(), np.arange(n)), places_out, places_out[periodic])
+    return _Axis(plan.radices, plan.twiddles, factors.ravel(), places_out, places_out[periodic])
 
 
 def _finer(spectrum: Array, axis: int) -> Array:

@@ -39,9 +39,10 @@ def _refine(tile, n, radices, twiddles, factors):
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
-def finer_columns(image, fine, tile, radices, twiddles, factors, places_in, places_out):
+def finer_columns(image, fine, tile, radices, twiddles, factors, places_out):
     """Refine the columns of an image (row, column x 2): fine has the rows that `places_out` names."""
     n, real, imaginary = np.int64(image.shape[0]), 0, LANES
+    places_in = np.arange(n)
     for column in range(0, image.shape[1] // 2, LANES):
         columns_to_tile(image, column, tile, 0, places_in, real, imaginary)
         _refine(tile, n, radices, twiddles, factors)
@@ -49,9 +50,10 @@ def finer_columns(image, fine, tile, radices, twiddles, factors, places_in, plac
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
-def finer_rows(image, fine, tile, radices, twiddles, factors, places_in, places_out):
+def finer_rows(image, fine, tile, radices, twiddles, factors, places_out):
     """Refine the rows of an image (row, column x 2): fine has the columns that `places_out` names."""
     n, real, imaginary = np.int64(image.shape[1] // 2), 0, LANES
+    places_in = np.arange(n)
     for row in range(0, image.shape[0], LANES):
         rows_to_tile(image, row, tile, 0, places_in, real, imaginary)
         _refine(tile, n, radices, twiddles, factors)

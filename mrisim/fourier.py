@@ -77,6 +77,29 @@ def centred_ifft(kspace: Array, axes: tuple[int, ...] = IMAGE_AXES, *, overwrite
     return _transformed(kspace, axes, inverse=True, ortho=True, centred=True, overwrite=overwrite)
 
 
+def filtered(array: Array, factors: np.ndarray, axis: int, *, overwrite: bool = False) -> Array:
+    """Multiply the spectrum of one axis: transform, multiply, transform back.
+
+    Parameters
+    ----------
+    array : (..., rows, columns), complex
+    factors : (n,), complex, on the host
+        From frequency 0 on, in the order of the FFT (`signed_frequency`).
+    axis : int
+        -2 or -1.
+    overwrite : bool
+        The array is not needed any more.
+    """
+    from mrisim import host_fft
+
+    if host_fft.possible(array, (axis,)):
+        return host_fft.filtered(array, factors, axis, overwrite=overwrite)
+    spectrum = plain_fft(array, (axis,), ortho=False, overwrite=overwrite)
+    on_axis = factors.astype(array.dtype).reshape(-1, *[1] * (-1 - axis))
+    spectrum *= array_module(array).asarray(on_axis)
+    return plain_ifft(spectrum, (axis,), ortho=False, overwrite=True)
+
+
 def signed_frequency(n: int) -> np.ndarray:
     """Return the signed integer frequencies of an axis in the order of the FFT: 0, 1 ... -2, -1; -n/2 for even n."""
     return (np.arange(n) + n // 2) % n - n // 2

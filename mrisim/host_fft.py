@@ -94,11 +94,9 @@ def transform(
     overwrite : bool
         The result may be written into the array.
     """
-    source = np.ascontiguousarray(array)
-    # Of a subclass (a file mapped to memory) the contiguous array is a view.
-    target = source if overwrite or not np.may_share_memory(source, array) else np.empty_like(source)
+    source, target = _source_and_target(array, overwrite)
     real, imaginary = (LANES, 0) if inverse else (0, LANES)  # exp(+i) is exp(-i) with the parts exchanged
-    images, results = (part.reshape(-1, *part.shape[-2:]).view(np.float32) for part in (source, target))
+    images, results = _images_in(source), _images_in(target)
     steps = []
     for axis in axes:
         n = array.shape[axis]
@@ -113,6 +111,45 @@ def transform(
             kernel(image, result, tile, real, imaginary, np.float32(scale if last else 1), *arguments)
             image = result
     return target
+
+
+def filtered(array: np.ndarray, factors: np.ndarray, axis: int, *, overwrite: bool) -> np.ndarray:
+    """Return the array with the spectrum of one axis multiplied, transformed there and back tile by tile.
+
+    Parameters
+    ----------
+    array : (..., rows, columns), complex64
+        As `possible` demands.
+    factors : (n,), complex
+        From frequency 0 on, in the order of the FFT.
+    axis : int
+        -2 or -1.
+    overwrite : bool
+        The result may be written into the array.
+    """
+    source, target = _source_and_target(array, overwrite)
+    n = array.shape[axis]
+    the_plan = plan(n)
+    assert the_plan is not None
+    in_order = (factors[the_plan.order] / n).astype(np.complex64).view(np.float32)
+    kernel = fft_kernels.filter_columns if axis == -2 else fft_kernels.filter_rows
+    tile, places = aligned((n * ROW,)), np.arange(n)
+    images, results = _images_in(source), _images_in(target)
+    for image, result in zip(images, results, strict=True):
+        kernel(image, result, tile, the_plan.radices, the_plan.twiddles, in_order, places)
+    return target
+
+
+def _source_and_target(array: np.ndarray, overwrite: bool) -> tuple[np.ndarray, np.ndarray]:
+    source = np.ascontiguousarray(array)
+    # Of a subclass (a file mapped to memory) the contiguous array is a view.
+    target = source if overwrite or not np.may_share_memory(source, array) else np.empty_like(source)
+    return source, target
+
+
+def _images_in(array: np.ndarray) -> np.ndarray:
+    """Return (image, row, column x 2), float32."""
+    return array.reshape(-1, *array.shape[-2:]).view(np.float32)
 
 
 def aligned(shape: tuple[int, ...]) -> np.ndarray:

@@ -11,7 +11,7 @@ from functools import cached_property
 import numpy as np
 
 from mrisim.finer_grid import finer_grid
-from mrisim.fourier import Array, array_module, plain_fft, plain_ifft, signed_frequency
+from mrisim.fourier import Array, filtered, signed_frequency
 from mrisim.gridding import bundled, change_of_row, resample
 
 
@@ -79,21 +79,13 @@ class RigidObject:
         return matrices, np.einsum("pij,pj->pi", matrices, poses[:, :2] / self.voxel_mm)
 
     def _translated(self, row: float, column: float) -> Array:
-        if row == 0 and column == 0:
-            return self.image
-        ramps = [
-            np.exp(-2j * np.pi * shift * signed_frequency(n) / n).astype(self.image.dtype)
-            for shift, n in zip((row, column), self.image.shape[-2:], strict=True)
-        ]
-        xp = array_module(self.image)
-        spectrum = self._spectrum * xp.asarray(ramps[0])[:, None]
-        spectrum *= xp.asarray(ramps[1])
-        return plain_ifft(spectrum, ortho=False, overwrite=True)
-
-    @cached_property
-    def _spectrum(self) -> Array:
-        """The spectrum in the order of the FFT: with a ramp in that order, too, nothing needs to be shifted."""
-        return plain_fft(self.image, ortho=False)
+        moved = self.image
+        for shift, axis in ((row, -2), (column, -1)):
+            if shift:
+                n = moved.shape[axis]
+                ramp = np.exp(-2j * np.pi * shift * signed_frequency(n) / n)
+                moved = filtered(moved, ramp, axis, overwrite=moved is not self.image)
+        return moved
 
     @cached_property
     def _oversampled(self) -> Array:

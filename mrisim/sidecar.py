@@ -5,6 +5,7 @@ import json
 import platform
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -153,6 +154,7 @@ def _camel(record: dict[str, Any]) -> dict[str, Any]:
     return {"".join(part.capitalize() for part in name.split("_")): value for name, value in record.items()}
 
 
+@cache
 def _version(name: str) -> str:
     try:
         return version(name)

@@ -14,6 +14,7 @@ from inputs import object_image
 from mrisim.artifacts.ghosting import Ghosting, GhostingLatents
 from mrisim.artifacts.noise import Noise, NoiseLatents
 from mrisim.artifacts.spikes import Spikes, SpikesLatents
+from mrisim.coil_sums import root_sum_of_squares
 from mrisim.fourier import centred_fft
 from mrisim.scan import Acquisition, Scan
 
@@ -64,17 +65,20 @@ def _ours(image: np.ndarray) -> list[Contender]:
     draw = NoiseLatents(np.array([1, 2], np.uint32), np.sqrt(2) * np.eye(1, dtype=complex), 1.0, "white")
 
     def rician() -> np.ndarray:
-        return np.abs(noise.add_to_images(image[None, None].astype(np.complex64), draw))[0, 0]
+        return root_sum_of_squares(noise.add_to_images(image[None, None].astype(np.complex64), draw))[0]
 
-    def ghosted() -> np.ndarray:
+    def with_ghosts() -> np.ndarray:
         gain = np.float32(1 - DEPTH / 2)
-        return gain * np.abs(ghosts.apply_to_images(scan, alternating, image[None, None].astype(np.complex64)))[0, 0]
+        return (
+            gain
+            * root_sum_of_squares(ghosts.apply_to_images(scan, alternating, image[None, None].astype(np.complex64)))[0]
+        )
 
     def spiked() -> np.ndarray:
         return spikes.add_to_images(image[None, None].astype(np.complex64), raised)[0, 0].real
 
     return [
-        Contender("ghosting: mrisim", ghosted),
+        Contender("ghosting: mrisim", with_ghosts),
         Contender("spikes: mrisim", spiked),
         Contender("Rician: mrisim", rician),
     ]

@@ -26,7 +26,7 @@ from pydantic import Field
 
 from mrisim.artifacts.base import ArtifactSpec, Check, Stage
 from mrisim.echo_order import Ordering, echo_order
-from mrisim.fourier import Array, array_module, centred_fft, centred_ifft, to_device
+from mrisim.fourier import Array, array_module, centred_fft, centred_ifft, filtered, to_device
 from mrisim.reference import reference_of
 from mrisim.scan import Acquisition, Scan
 
@@ -103,8 +103,11 @@ class Ghosting(ArtifactSpec):
 
         The readout axis needs no transform, neither to nor from k-space. For those who hold the images.
         """
+        factor = self._line_factor(scan, latents)
+        if len(factor) == 1:  # the same all along the readout
+            return filtered(images, np.fft.ifftshift(factor[0]), -1)
         hybrid = centred_fft(images, PHASE_ENCODE_AXIS)
-        hybrid *= array_module(images).asarray(self._line_factor(scan, latents).astype(images.dtype))
+        hybrid *= array_module(images).asarray(factor.astype(images.dtype))
         return centred_ifft(hybrid, PHASE_ENCODE_AXIS, overwrite=True)
 
     def _line_factor(self, scan: Scan, latents: GhostingLatents) -> np.ndarray:

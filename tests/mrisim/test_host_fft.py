@@ -5,7 +5,7 @@ import pytest
 
 from mrisim import fft_kernels, host_fft
 from mrisim.fft_kernels import LONGEST
-from mrisim.fourier import centred_fft, centred_ifft, plain_fft, plain_ifft
+from mrisim.fourier import centred_fft, centred_ifft, filtered, plain_fft, plain_ifft
 from mrisim.lane_vectors import LANES, ROW
 from mrisim.testing import relative_difference
 
@@ -179,3 +179,18 @@ def test_through_the_frequencies_is_a_masked_projection(n):
     got = parts[:, 1] + 1j * parts[:, 0]  # the parts come back exchanged
     assert relative_difference(got, n * np.fft.ifft(weights * np.fft.fft(x, axis=0), axis=0)) < 1e-6
     np.testing.assert_array_equal(tile[: 2 * ROW], before[: 2 * ROW])
+
+
+@pytest.mark.parametrize("dtype", [np.complex64, complex])
+@pytest.mark.parametrize("axis", [-2, -1])
+@pytest.mark.parametrize("n", [2, 7, 30, 77, 131, 320])  # 131 is left to SciPy
+def test_a_filter_multiplies_the_spectrum(n, axis, dtype):
+    array = drawn((2, n, 19) if axis == -2 else (2, 19, n), n).astype(dtype)
+    factors, before = drawn((n,), 1), array.copy()
+    weight = factors[:, None] if axis == -2 else factors
+    expected = by_definition(weight * by_definition(array, axis, -1, False), axis, 1, False) / n
+    got = filtered(array, factors, axis)
+    assert got.dtype == dtype
+    assert relative_difference(got, expected) < 2e-6
+    np.testing.assert_array_equal(array, before)
+    assert relative_difference(filtered(array, factors, axis, overwrite=True), expected) < 2e-6
