@@ -107,6 +107,8 @@ def size_of(items: Sequence[Item]) -> int:
 def open_output(out: Path, job: Job, inputs: Iterable[Path], *, overwrite: bool) -> bool:
     """Make the output folder, or accept an existing one of the same request.
 
+    What lies there and is to be overwritten is set aside, until `settle` lets go of it or `withdraw` brings it back.
+
     Returns
     -------
     bool
@@ -132,17 +134,33 @@ def open_output(out: Path, job: Job, inputs: Iterable[Path], *, overwrite: bool)
     if started and not request.exists():
         raise DataError(f"the output folder {out.name} holds files that are not ours; expected another --out")
     if started:
-        shutil.rmtree(out)
+        earlier = _set_aside(out)
+        if earlier.exists():  # an attempt to replace it that never ended
+            shutil.rmtree(out)
+        else:
+            out.rename(earlier)
     write_text(request, json.dumps(job.record(), indent=1) + "\n")
     return False
 
 
+def _set_aside(out: Path) -> Path:
+    """Return where the output of an earlier run lies until there is something to put in its place."""
+    return out.with_name(f".{out.name}.replaced")
+
+
+def settle(out: Path) -> None:
+    """Let go of the output of an earlier run that `open_output` set aside: there is something in its place."""
+    shutil.rmtree(_set_aside(out), ignore_errors=True)
+
+
 def withdraw(out: Path) -> None:
-    """Take an output folder back in which nothing came about; what else lies there stays."""
+    """Take an output folder back in which nothing came about; what else lies there, or lay there before, stays."""
     for name in (REQUEST_FILE, FAILURES_FILE, DESCRIPTION_FILE):
         (out / name).unlink(missing_ok=True)
     if not any(out.iterdir()):
         out.rmdir()
+    if _set_aside(out).exists() and not out.exists():
+        _set_aside(out).rename(out)
 
 
 def run(

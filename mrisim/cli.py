@@ -108,16 +108,22 @@ def corrupt(
     if resumed:
         _log(f"resuming the run in {folder}")
     elif len(items) > 1:
-        _log(*batch.estimate(items, job).lines(len(items)))
+        try:
+            _log(*batch.estimate(items, job).lines(len(items)))
+        except MrisimError:  # none of them can be read
+            batch.withdraw(folder)
+            raise
     index = f"index-{shard_id}-of-{num_shards}.jsonl" if num_shards > 1 else "index.jsonl"
     signal.signal(signal.SIGTERM, _on_sigterm)
     with _progress(len(items)) as advance:
         reports = batch.run(
             items, job, folder, n_workers=workers, executor=executor, index_name=index, on_report=advance
         )
+    if any(report.outputs for report in reports):
+        batch.settle(folder)
+    elif not resumed and num_shards == 1 and (len(reports) == 1 or overwrite):
+        batch.withdraw(folder)
     if len(reports) == 1 and not reports[0].outputs:
-        if not resumed and num_shards == 1:
-            batch.withdraw(folder)
         _log(f"mrisim: {reports[0].failures[0]}")
         raise typer.Exit(reports[0].exit_code)
     _print_result({"out": folder.name, **batch.summary(reports)}, batch.summary_lines(reports, job, folder), as_json)

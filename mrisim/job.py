@@ -151,8 +151,8 @@ def process(item: Item, job: Job, out: Path, *, n_threads: int = 1) -> Report:
         source, clean, result, seed=job.seed, label=job.label, reconstruction=images.record, quality=quality,
         left_out=broken,
     )  # fmt: skip
-    if source.file_format == "nifti":
-        record = bids.as_derivative(record)
+    if source.file_format == "nifti" and item.path is not None:
+        record = bids.as_derivative(record, bids.scan_sidecar(item.path))
     outputs = write_item(out, item, job.label, source.file_format, clean, result.scan, images)
     sidecar.save(done, record)
     return Report(

@@ -1,4 +1,8 @@
-"""NIfTI: one volume (readout, phase_encode, slice), its voxel sizes, and its orientation kept in what is written."""
+"""NIfTI: one volume, slices along its third axis, its voxel sizes, and its orientation kept in what is written.
+
+The phase-encode axis is the first or the second, whichever the JSON beside the file names (BIDS), or the header; the
+second where neither does.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from mrisim.errors import DataError
-from mrisim.formats.bids import name_entities
+from mrisim.formats import bids
 from mrisim.formats.guards import reading, selected, writing
 from mrisim.formats.magnitude import MagnitudeVolume, require_shape
 from mrisim.scan import Scan
@@ -29,10 +33,12 @@ def read(path: Path, slices: slice | Sequence[int] | None) -> MagnitudeVolume:
         image: Any = nibabel.load(path)
         shape, dtype = tuple(image.shape), image.get_data_dtype()
         intent = int(image.header["intent_code"])
+        stated_axis = _stated_axis(image)
+    sidecar = bids.scan_sidecar(path)
     while len(shape) > 3 and shape[-1] == 1:
         shape = shape[:-1]
     if len(shape) not in (2, 3) or 0 in shape:
-        raise DataError(f"{path.name} has shape {image.shape}; expected one volume (readout, phase_encode, slice)")
+        raise DataError(f"{path.name} has shape {image.shape}; expected one volume of slices")
     if dtype.fields is not None or dtype.kind == "c":
         kind = "complex" if dtype.kind == "c" else "colour"
         raise DataError(f"{path.name} holds {kind} values ({dtype}); expected a magnitude image")
@@ -44,14 +50,27 @@ def read(path: Path, slices: slice | Sequence[int] | None) -> MagnitudeVolume:
         raise DataError(f"{path.name} is a label map (regions of equal integers); expected an MR image")
     zooms = (*(float(zoom) for zoom in image.header.get_zooms()), 1.0)[:3]
     scale = {"meter": 1000.0, "micron": 0.001}.get(image.header.get_xyzt_units()[0], 1.0)
+    axis = _phase_encode_axis(sidecar, stated_axis)
+    readout, phase_encode = (1, 0) if axis == 0 else (0, 1)
     known: dict[str, Any] = {
-        "fov_mm": (shape[0] * zooms[0] * scale, shape[1] * zooms[1] * scale),
+        "fov_mm": (shape[readout] * zooms[readout] * scale, shape[phase_encode] * zooms[phase_encode] * scale),
         "slice_thickness_mm": zooms[2] * scale,
         "readout_oversampling": 1.0,
-        "assumed": ("phase_encode_axis",),
-        **name_entities(path.name),
+        "assumed": () if axis in (0, 1) else ("phase_encode_axis",),
+        **bids.acquisition_fields(sidecar, shape[readout]),
+        **bids.name_entities(path.name),
     }
-    return MagnitudeVolume(volume.transpose(2, 0, 1)[chosen], known, chosen, shape[2])
+    return MagnitudeVolume(volume.transpose(2, readout, phase_encode)[chosen], known, chosen, shape[2])
+
+
+def _phase_encode_axis(sidecar: dict[str, Any], stated_axis: int | None) -> int | None:
+    """Return the axis that the sidecar names, or else the header: 0, 1, 2, or None."""
+    axis = bids.phase_encode_axis(sidecar)
+    return stated_axis if axis is None else axis
+
+
+def _stated_axis(image: Any) -> int | None:
+    return image.header.get_dim_info()[1] if hasattr(image.header, "get_dim_info") else None
 
 
 def is_label_map(volume: np.ndarray) -> bool:
@@ -75,6 +94,9 @@ def write(path: Path, scan: Scan, image: np.ndarray, source: Path | None, descri
     import nibabel
 
     ids = scan.slice_ids
+    original: Any = None if source is None else nibabel.load(source)
+    if source is not None and _phase_encode_axis(bids.scan_sidecar(source), _stated_axis(original)) == 0:
+        image = image.swapaxes(1, 2)
     volume = np.ascontiguousarray(image.transpose(1, 2, 0), np.float32)
     if source is None:
         rows_mm, columns_mm = (fov / n for fov, n in zip(scan.acquisition.fov_mm, scan.matrix, strict=True))
@@ -82,7 +104,6 @@ def write(path: Path, scan: Scan, image: np.ndarray, source: Path | None, descri
         output: Any = nibabel.Nifti1Image(volume, affine)
         output.header.set_xyzt_units("mm")
     else:
-        original: Any = nibabel.load(source)
         shape = (*original.shape, 1)[:3]
         require_shape(image, shape[:2], source)
         if list(ids) != list(range(ids[0], ids[0] + len(ids))):

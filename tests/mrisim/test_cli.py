@@ -18,7 +18,7 @@ import h5py
 import numpy as np
 import pytest
 
-from mrisim import formats
+from mrisim import batch, formats
 from mrisim.artifacts import KINDS
 from mrisim.cli import main
 from mrisim.phantoms.default import default_scan
@@ -135,6 +135,36 @@ def test_an_existing_output_of_another_request_is_refused_unless_overwritten(mri
     result = mrisim("corrupt", scan_file, "--kind", "spikes:2", "--out", "o")
     assert result.code == 4 and "--overwrite" in result.err
     assert mrisim("corrupt", scan_file, "--kind", "spikes:2", "--out", "o", "--overwrite").code == 0
+
+
+@pytest.mark.parametrize("n_broken", [1, 2])
+def test_what_cannot_be_replaced_is_not_overwritten(mrisim, tmp_path: Path, scan_file: Path, n_broken: int) -> None:
+    assert mrisim("corrupt", scan_file, "--kind", "spikes:1", "--out", "o").code == 0
+    before = {path.name: path.read_bytes() for path in (tmp_path / "o").iterdir()}
+    broken = [tmp_path / f"broken{index}.h5" for index in range(n_broken)]
+    for path in broken:
+        path.write_bytes(scan_file.read_bytes()[:2000])
+    assert mrisim("corrupt", *broken, "--kind", "spikes:2", "--out", "o", "--overwrite").code != 0
+    assert {path.name: path.read_bytes() for path in (tmp_path / "o").iterdir()} == before
+    assert not list(tmp_path.glob(".*.replaced"))
+
+
+def _interrupted(*_: object, **__: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_output_that_is_to_be_replaced_is_kept_until_it_is(
+    mrisim, tmp_path: Path, scan_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert mrisim("corrupt", scan_file, "--kind", "spikes:1", "--out", "o").code == 0
+    before = {path.name: path.read_bytes() for path in (tmp_path / "o").iterdir()}
+    for _ in range(2):  # killed, and killed again
+        with monkeypatch.context() as killed:
+            killed.setattr(batch, "run", _interrupted)
+            mrisim("corrupt", scan_file, "--kind", "spikes:2", "--out", "o", "--overwrite")
+        assert {path.name: path.read_bytes() for path in (tmp_path / ".o.replaced").iterdir()} == before
+    assert mrisim("corrupt", scan_file, "--kind", "spikes:2", "--out", "o").code == 0
+    assert (tmp_path / "o" / "index.jsonl").exists() and not (tmp_path / ".o.replaced").exists()
 
 
 def test_a_folder_of_somebody_elses_is_never_overwritten(mrisim, tmp_path: Path, scan_file: Path) -> None:

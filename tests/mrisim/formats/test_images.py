@@ -2,6 +2,7 @@
 
 import base64
 import datetime
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -147,6 +148,57 @@ def test_nifti_axes_and_what_comes_back(tmp_path):
     np.testing.assert_allclose(again.get_fdata(), volume[:, :, 2:5], rtol=1e-5, atol=1e-4)
 
 
+@pytest.mark.parametrize("said_by", ["sidecar", "header", "both"])
+def test_nifti_whose_phase_encode_axis_is_the_first_is_turned_and_turned_back(tmp_path, said_by):
+    volume, path = blob((20, 17, 6)), tmp_path / "sub-01_T2w.nii.gz"
+    source = nibabel.Nifti1Image(volume, np.diag([0.9, 1.1, 3.0, 1]))
+    if said_by != "sidecar":
+        source.header.set_dim_info(freq=1, phase=0, slice=2) if said_by == "header" else source.header.set_dim_info(
+            0, 1, 2
+        )
+    nibabel.save(source, path)
+    if said_by != "header":  # what is said beside the file counts for more than what is said in it
+        (tmp_path / "sub-01_T2w.json").write_text('{"PhaseEncodingDirection": "i-"}')
+    scan = formats.read(path)
+    assert scan.kspace.shape == (6, 8, 17, 20)
+    assert scan.acquisition.fov_mm == pytest.approx((18.7, 18))
+    assert "phase_encode_axis" not in scan.acquisition.assumed
+    images = rss(coil_images(scan))
+    np.testing.assert_allclose(images, volume.transpose(2, 1, 0), rtol=1e-5, atol=1e-4)
+    out = formats.write(tmp_path / "out.nii.gz", scan, images, source=path)
+    np.testing.assert_allclose(nibabel.load(out).get_fdata(), volume, rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize(("direction", "assumed"), [("j", False), ("k", True), ("AP", True), (None, True), (1, True)])
+def test_nifti_keeps_its_axes_for_every_other_direction(tmp_path, direction, assumed):
+    path = save_nifti(tmp_path / "a.nii", blob((9, 8, 3)))
+    (tmp_path / "a.json").write_text(json.dumps({"PhaseEncodingDirection": direction}))
+    scan = formats.read(path)
+    assert scan.kspace.shape == (3, 8, 9, 8)
+    assert ("phase_encode_axis" in scan.acquisition.assumed) == assumed
+
+
+def test_timing_of_the_json_beside_a_nifti(tmp_path):
+    path = save_nifti(tmp_path / "a.nii.gz", blob((10, 8, 3)))
+    stated = {"RepetitionTime": 2.3, "EchoTime": 0.03, "MagneticFieldStrength": 1.5, "EchoTrainLength": 12}
+    (tmp_path / "a.json").write_text(json.dumps(stated | {"PixelBandwidth": 200, "InversionTime": 0.9}))
+    acquisition = formats.read(path).acquisition
+    assert (acquisition.repetition_time_ms, acquisition.echo_time_ms) == pytest.approx((2300, 30))
+    assert (acquisition.field_strength_t, acquisition.echo_train_length) == (1.5, 12)
+    assert acquisition.dwell_time_us == pytest.approx(1e6 / (200 * 10))
+    assert acquisition.assumed == ("phase_encode_axis", "echo_spacing_ms")
+    (tmp_path / "a.json").write_text(json.dumps({"RepetitionTime": "2.3", "EchoTime": -1, "EchoTrainLength": True}))
+    assert {"repetition_time_ms", "echo_time_ms", "echo_train_length"} <= set(formats.read(path).acquisition.assumed)
+
+
+@pytest.mark.parametrize("text", ["{", "[1, 2]", "3"])
+def test_a_json_beside_a_nifti_that_is_none(tmp_path, text):
+    path = save_nifti(tmp_path / "a.nii.gz", blob((9, 8, 3)))
+    (tmp_path / "a.json").write_text(text)
+    with pytest.raises(DataError, match=r"^a.json cannot be read .*; expected a JSON object"):
+        formats.read(path)
+
+
 def test_nifti_of_four_dimensions_with_one_volume_and_of_two(tmp_path):
     scan = formats.read(save_nifti(tmp_path / "a.nii", blob((9, 8, 3))[..., None]))
     assert scan.kspace.shape == (3, 8, 9, 8)
@@ -241,7 +293,9 @@ def test_derivative_names():
 def test_derivative_metadata_has_what_bids_requires():
     described = bids.dataset_description()
     assert described["DatasetType"] == "derivative" and described["GeneratedBy"][0]["Name"] == "mrisim"
-    sidecar = bids.as_derivative({"Input": {"FileName": "sub-01/anat/sub-01_T1w.nii.gz", "Assumed": []}})
+    given = {"Input": {"FileName": "sub-01/anat/sub-01_T1w.nii.gz", "Assumed": []}}
+    sidecar = bids.as_derivative(given, {"PhaseEncodingDirection": "i-", "Manufacturer": "X"})
+    assert sidecar["PhaseEncodingDirection"] == "i-" and "Manufacturer" not in sidecar
     assert sidecar["Input"]["Assumed"] == ["skull_stripped"]
     assert sidecar["SkullStripped"] is False and sidecar["Sources"] == ["bids:raw:sub-01/anat/sub-01_T1w.nii.gz"]
 
