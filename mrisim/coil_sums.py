@@ -107,6 +107,41 @@ def add_to_lines(kspace: Array, lines: np.ndarray, change: Array, sampled: np.nd
     kspace[..., columns] = xp.where(acquired, at_rest + change, at_rest)
 
 
+def add_product(images: Array, left: np.ndarray, right: np.ndarray) -> Array:
+    """Return images + left @ right for a few k.
+
+    Parameters
+    ----------
+    images : (..., row, column), complex
+    left, right : (..., row, k) and (k, column), complex, on the host
+        The left one may lack the images' first axes.
+    """
+    if isinstance(images, np.ndarray) and images.dtype == np.complex64:
+        given, n_columns = np.ascontiguousarray(images), images.shape[-1]
+        total = np.empty_like(given)
+        # (a + ib)(c + id) for pairs of reals: a times (c, d), and b times (-d, c)
+        waves, turned = (np.ascontiguousarray(one, np.complex64).view(np.float32) for one in (right, 1j * right))
+        of_rows = np.broadcast_to(left, (*images.shape[:-1], left.shape[-1])).astype(np.complex64)
+        before, after = (part.reshape(-1, n_columns).view(np.float32) for part in (given, total))
+        _add_product(before, after, of_rows.reshape(-1, left.shape[-1]), waves, turned)
+        return total
+    xp = array_module(images)
+    return images + xp.asarray(left.astype(images.dtype)) @ xp.asarray(right.astype(images.dtype))
+
+
+@numba.njit(nogil=True, cache=True, fastmath={"contract"})
+def _add_product(images, total, left, right, turned):
+    """Add one thin product: images, total (row, column x 2); left (row, k); right, and i times it, (k, column x 2)."""
+    n_rows, width = images.shape
+    for row in range(n_rows):
+        for i in range(width):
+            total[row, i] = images[row, i]
+        for k in range(left.shape[1]):
+            real, imaginary = left[row, k].real, left[row, k].imag
+            for i in range(width):
+                total[row, i] += real * right[k, i] + imaginary * turned[k, i]
+
+
 @numba.njit(nogil=True, cache=True)
 def _set_lines(target, lines, source, picked):
     for row in range(target.shape[0]):

@@ -166,7 +166,8 @@ def apply(
         with current_device(device):  # each thread has its own
             return _corrupt_slices(scan.select(positions), realisations, device)
 
-    groups = _groups(scan, n_threads, device)
+    sharing = any(realisation.spec.slices_share for realisation in realisations)
+    groups = _groups(scan, n_threads, device, sharing)
     keep_freed_memory()
     if min(n_threads, len(groups)) > 1:
         with ThreadPoolExecutor(max_workers=n_threads) as pool:
@@ -186,10 +187,10 @@ def apply(
     return Corrupted(whole, tuple(realisations), fit, (*_notes(fit), *map(_no_effect, idle)))
 
 
-def _groups(scan: Scan, n_threads: int, device: str) -> list[range]:
+def _groups(scan: Scan, n_threads: int, device: str, sharing: bool) -> list[range]:
     """Return the positions of the slices that are corrupted at a time, enough groups for all threads."""
     slice_bytes = scan.n_coils * scan.sampled.size * np.dtype(np.complex64).itemsize
-    at_once = min(corrupted_at_once(slice_bytes, device), -(-scan.n_slices // max(1, n_threads)))
+    at_once = min(corrupted_at_once(slice_bytes, device, sharing=sharing), -(-scan.n_slices // max(1, n_threads)))
     return [range(start, min(start + at_once, scan.n_slices)) for start in range(0, scan.n_slices, at_once)]
 
 

@@ -71,6 +71,8 @@ class ArtifactSpec(BaseModel):
     identity: ClassVar[float]
     """Value of that parameter at which the kind does nothing."""
     needs_object_model: ClassVar[bool] = False
+    slices_share: ClassVar[bool] = False
+    """Whether slices that are corrupted together cost less than each alone, even where they leave the cache."""
     latents_type: ClassVar[type]
 
     @classmethod

@@ -26,7 +26,7 @@ from pydantic import Field
 
 from mrisim.artifacts.base import ArtifactSpec, Check, Stage
 from mrisim.echo_order import Ordering, echo_order
-from mrisim.fourier import Array, array_module, centred_fft, centred_ifft, filtered, to_device
+from mrisim.fourier import Array, array_module, centred_fft, centred_ifft, filtered, keep_freed_memory, to_device
 from mrisim.reference import reference_of
 from mrisim.scan import Acquisition, Scan
 
@@ -103,6 +103,7 @@ class Ghosting(ArtifactSpec):
 
         The readout axis needs no transform, neither to nor from k-space. For those who hold the images.
         """
+        keep_freed_memory()
         factor = self._line_factor(scan, latents)
         if len(factor) == 1:  # the same all along the readout
             return filtered(images, np.fft.ifftshift(factor[0]), -1)

@@ -79,6 +79,7 @@ class Motion(ArtifactSpec):
     severity: ClassVar[str] = "rms"
     identity: ClassVar[float] = 0.0
     needs_object_model: ClassVar[bool] = True
+    slices_share: ClassVar[bool] = True
     latents_type: ClassVar[type] = MotionLatents
 
     def draw(self, scan: Scan, *, rng: np.random.Generator) -> MotionLatents:

@@ -26,7 +26,7 @@ from pydantic import Field
 from mrisim.artifacts.base import ArtifactSpec, Check, Stage
 from mrisim.counter_noise import add_correlated_noise
 from mrisim.errors import ConfigError
-from mrisim.fourier import Array, centred_fft, centred_ifft, to_device
+from mrisim.fourier import Array, centred_fft, centred_ifft, keep_freed_memory, to_device
 from mrisim.quality import rss
 from mrisim.reference import reference_of
 from mrisim.scan import Acquisition, Scan
@@ -100,6 +100,7 @@ class Noise(ArtifactSpec):
             In the units of `NoiseLatents.signal_rms`; leading axes get the same noise.
         latents : NoiseLatents
         """
+        keep_freed_memory()
         noisy = images.copy()
         everywhere, factor = np.ones(images.shape[-2:], bool), self._factor(latents)
         for coils in noisy.reshape(-1, *images.shape[-3:]):

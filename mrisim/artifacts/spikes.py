@@ -21,8 +21,9 @@ import numpy as np
 from pydantic import Field
 
 from mrisim.artifacts.base import ArtifactSpec, Check, Stage
+from mrisim.coil_sums import add_product
 from mrisim.errors import DataError
-from mrisim.fourier import Array, array_module, centred_ifft, to_device
+from mrisim.fourier import Array, array_module, centred_ifft, keep_freed_memory, to_device
 from mrisim.reference import reference_of
 from mrisim.scan import Acquisition, Scan
 
@@ -85,14 +86,14 @@ class Spikes(ArtifactSpec):
 
         For those who hold the images of k-space, not k-space itself.
         """
+        keep_freed_memory()
         rows, columns = (
             _wave(n)[np.outer(np.arange(n) - n // 2, index - n // 2) % n]
             for n, index in zip(images.shape[-2:], latents.position.T, strict=True)
         )
-        xp, amplitude = array_module(images), self.amplitude_ratio * latents.unit_amplitude
         # (coil, row, spike) @ (spike, column)
-        left = xp.asarray((amplitude.T[:, None] * rows).astype(images.dtype))
-        return images + left @ xp.asarray(columns.T.astype(images.dtype))
+        amplitude = self.amplitude_ratio * latents.unit_amplitude
+        return add_product(images, amplitude.T[:, None] * rows, columns.T)
 
     @classmethod
     def oracle(cls, device: str) -> tuple[Check, ...]:

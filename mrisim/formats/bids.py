@@ -46,8 +46,9 @@ def acquisition_fields(sidecar: dict[str, Any], n_readout: int) -> dict[str, Any
 
     def stated(name: str) -> float | None:
         value = sidecar.get(name)
-        usable = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value) and value > 0
-        return float(value) if usable else None
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return None
+        return float(value) if math.isfinite(value) and value > 0 else None
 
     known: dict[str, Any] = {}
     units = {

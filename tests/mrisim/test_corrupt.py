@@ -200,9 +200,9 @@ def test_large_slices_are_corrupted_one_by_one_and_small_ones_together_with_the_
 
     monkeypatch.setattr(mrisim.object_model, "estimate_object", watched)
     together = corrupt(scan, all_kinds(), seed=4)
-    monkeypatch.setitem(slice_batches.CORRUPTED_BYTES, "cpu", 2 * 8 * N_COILS * MATRIX[0] * MATRIX[1])
+    monkeypatch.setattr(slice_batches, "CORRUPTED_BYTES", 2 * 8 * N_COILS * MATRIX[0] * MATRIX[1])
     by_two = corrupt(scan, all_kinds(), seed=4)
-    monkeypatch.setitem(slice_batches.CORRUPTED_BYTES, "cpu", 1)
+    monkeypatch.setattr(slice_batches, "CORRUPTED_BYTES", 1)
     alone = corrupt(scan, all_kinds(), seed=4)
     assert sizes == [5, 2, 2, 1, 1, 1, 1, 1, 1]
     assert together.scan.kspace.tobytes() == by_two.scan.kspace.tobytes() == alone.scan.kspace.tobytes()

@@ -19,7 +19,7 @@ from mrisim.job import Job, Report, attempt
 from mrisim.phantoms.default import default_scan
 from mrisim.reconstruct import RECONSTRUCTIONS, reconstruct
 from mrisim.scan import Scan
-from mrisim.slice_batches import COPIES, MOST, SHARE, batches, slices_at_once
+from mrisim.slice_batches import COPIES, MOST, SHARE, batches, corrupted_at_once, slices_at_once
 from mrisim.testing import relative_difference
 
 
@@ -108,6 +108,15 @@ def test_the_memory_of_a_gpu_decides():
     assert slices_at_once(megabyte, "cuda") == MOST
     assert slices_at_once(20 * megabyte, "cuda:1") == int(SHARE * 2048 / (COPIES * 20)) == 4
     assert slices_at_once(10**6 * megabyte, "cuda") == 1
+
+
+def test_how_many_slices_are_corrupted_at_once():
+    small, medium, large, huge = 4 * 96 * 96 * 8, 8 * 320 * 320 * 8, 15 * 480 * 480 * 8, 32 * 768 * 768 * 8
+    of_all = [
+        [corrupted_at_once(n_bytes, device, sharing=sharing) for n_bytes in (small, medium, large, huge)]
+        for device, sharing in (("cpu", False), ("cpu", True), ("cuda", False), ("cuda:1", True))
+    ]
+    assert of_all == [[10, 1, 1, 1], [10, 8, 8, 1], [MOST, MOST, 9, 1], [MOST, MOST, 9, 1]]
 
 
 def test_memory_is_given_back_after_every_file(gpu: SimpleNamespace, monkeypatch: pytest.MonkeyPatch):
