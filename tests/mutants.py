@@ -328,7 +328,7 @@ MUTANTS: dict[str, tuple[Mutant, ...]] = {
         Mutant("sparsity.py", "bands[..., : len(rows) // 2, : len(columns) // 2] = rough", "pass", "approximation of the matrices kept"),
     ),
     "coil-sums": (
-        Mutant("coil_sums.py", "for one in (right, 1j * right)]", "for one in (right, -1j * right)]", "sign of i in a thin product"),
+        Mutant("coil_sums.py", "for one in (right, 1j * right))", "for one in (right, -1j * right))", "sign of i in a thin product"),
         Mutant("coil_sums.py", "total[row, i] = images[row, i]", "total[row, i] = 0", "images left out of a sum"),
         Mutant("coil_sums.py", "power = np.empty(n_columns)  # double", "power = np.empty(n_columns, images.dtype)  # double", "single precision underflows"),
         Mutant("coil_sums.py", "magnitude[row, i] = np.sqrt(power[i])", "magnitude[row, i] = power[i]", "sum of squares"),
