@@ -219,7 +219,7 @@ def _fetch(typing_context, grid, at):
         number = ir.IntType(32)
         place = builder.bitcast(builder.gep(grid.data, [arguments[1]]), ir.IntType(8).as_pointer())
         kind = ir.FunctionType(ir.VoidType(), [place.type, number, number, number])
-        fetch = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+        fetch = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch")
         builder.call(fetch, [place, number(0), number(3), number(1)])  # to read, into the nearest cache, data
         return context.get_dummy_value()
 
