@@ -124,14 +124,14 @@ def open_output(out: Path, job: Job, inputs: Iterable[Path], *, overwrite: bool)
             raise DataError(f"the output folder {out.name} lies inside the input {given.name}; expected another place")
     if out.exists() and not out.is_dir():
         raise DataError(f"the output {out.name} is a file; expected a folder, or a name that is free")
-    request = out / REQUEST_FILE
     started = out.exists() and any(out.iterdir())
-    if started and not overwrite:
-        known = json.loads(request.read_text(encoding="utf-8")) if request.exists() else None
-        if known != job.record():
-            raise DataError(f"the output folder {out.name} holds another request; use --overwrite or another --out")
+    known = _request_in(out)
+    same = started and known == job.record()
+    if started and not overwrite and not same:
+        raise DataError(f"the output folder {out.name} holds another request; use --overwrite or another --out")
+    if same and (not overwrite or _set_aside(out).exists()):  # where it was overwriting, it goes on
         return True
-    if started and not request.exists():
+    if started and known is None:
         raise DataError(f"the output folder {out.name} holds files that are not ours; expected another --out")
     if started:
         earlier = _set_aside(out)
@@ -139,8 +139,17 @@ def open_output(out: Path, job: Job, inputs: Iterable[Path], *, overwrite: bool)
             shutil.rmtree(out)
         else:
             out.rename(earlier)
-    write_text(request, json.dumps(job.record(), indent=1) + "\n")
+    write_text(out / REQUEST_FILE, json.dumps(job.record(), indent=1) + "\n")
     return False
+
+
+def _request_in(out: Path) -> dict[str, Any] | None:
+    """Return the request of an output folder; None where there is none, or somebody else's file of that name."""
+    try:
+        known = json.loads((out / REQUEST_FILE).read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return None
+    return known if isinstance(known, dict) and {"requests", "seed"} <= known.keys() else None
 
 
 def _set_aside(out: Path) -> Path:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import sys
+import warnings
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
@@ -393,6 +394,8 @@ def _on_sigterm(_signal: int, _frame: Any) -> None:
 
 def main() -> None:
     """Run the program; a user's error is one line and its exit code."""
+    # CuPy says so in eight lines when SigPy is imported; nothing here needs it
+    warnings.filterwarnings("ignore", r"\s*nccl library could not be loaded", UserWarning)
     try:
         app()
     except MrisimError as error:

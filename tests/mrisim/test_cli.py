@@ -153,8 +153,9 @@ def _interrupted(*_: object, **__: object) -> None:
     raise KeyboardInterrupt
 
 
+@pytest.mark.parametrize("again", [[], ["--overwrite"]])
 def test_output_that_is_to_be_replaced_is_kept_until_it_is(
-    mrisim, tmp_path: Path, scan_file: Path, monkeypatch: pytest.MonkeyPatch
+    mrisim, tmp_path: Path, scan_file: Path, monkeypatch: pytest.MonkeyPatch, again: list[str]
 ) -> None:
     assert mrisim("corrupt", scan_file, "--kind", "spikes:1", "--out", "o").code == 0
     before = {path.name: path.read_bytes() for path in (tmp_path / "o").iterdir()}
@@ -163,16 +164,21 @@ def test_output_that_is_to_be_replaced_is_kept_until_it_is(
             killed.setattr(batch, "run", _interrupted)
             mrisim("corrupt", scan_file, "--kind", "spikes:2", "--out", "o", "--overwrite")
         assert {path.name: path.read_bytes() for path in (tmp_path / ".o.replaced").iterdir()} == before
-    assert mrisim("corrupt", scan_file, "--kind", "spikes:2", "--out", "o").code == 0
+    result = mrisim("corrupt", scan_file, "--kind", "spikes:2", "--out", "o", *again)
+    assert result.code == 0 and "resuming" in result.err
     assert (tmp_path / "o" / "index.jsonl").exists() and not (tmp_path / ".o.replaced").exists()
 
 
-def test_a_folder_of_somebody_elses_is_never_overwritten(mrisim, tmp_path: Path, scan_file: Path) -> None:
+@pytest.mark.parametrize("name", ["thesis.txt", "request.json"])
+@pytest.mark.parametrize("text", ["years of work", '{"years": "of work"}'])
+def test_a_folder_of_somebody_elses_is_never_overwritten(
+    mrisim, tmp_path: Path, scan_file: Path, name: str, text: str
+) -> None:
     (tmp_path / "o").mkdir()
-    (tmp_path / "o" / "thesis.txt").write_text("years of work")
+    (tmp_path / "o" / name).write_text(text)
     result = mrisim("corrupt", scan_file, "--kind", "spikes:1", "--out", "o", "--overwrite")
     assert result.code == 4
-    assert (tmp_path / "o" / "thesis.txt").read_text() == "years of work"
+    assert (tmp_path / "o" / name).read_text() == text
 
 
 def test_a_batch_skips_what_is_broken_and_says_so(
