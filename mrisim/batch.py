@@ -107,7 +107,8 @@ def size_of(items: Sequence[Item]) -> int:
 def open_output(out: Path, job: Job, inputs: Iterable[Path], *, overwrite: bool) -> bool:
     """Make the output folder, or accept an existing one of the same request.
 
-    What lies there and is to be overwritten is set aside, until `settle` lets go of it or `withdraw` brings it back.
+    What lies there and is to be overwritten is set aside, until `run` has put something in its place or `withdraw` brings
+    it back.
 
     Returns
     -------
@@ -155,11 +156,6 @@ def _request_in(out: Path) -> dict[str, Any] | None:
 def _set_aside(out: Path) -> Path:
     """Return where the output of an earlier run lies until there is something to put in its place."""
     return out.with_name(f".{out.name}.replaced")
-
-
-def settle(out: Path) -> None:
-    """Let go of the output of an earlier run that `open_output` set aside: there is something in its place."""
-    shutil.rmtree(_set_aside(out), ignore_errors=True)
 
 
 def withdraw(out: Path) -> None:
@@ -214,6 +210,8 @@ def run(
                 _append(out / index_name, report)
             on_report(report)
             reports[report.item_id] = report
+    if any(report.outputs for report in reports.values()):
+        shutil.rmtree(_set_aside(out), ignore_errors=True)
     return [reports[item.item_id] for item in items]
 
 

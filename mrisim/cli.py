@@ -120,9 +120,8 @@ def corrupt(
         reports = batch.run(
             items, job, folder, n_workers=workers, executor=executor, index_name=index, on_report=advance
         )
-    if any(report.outputs for report in reports):
-        batch.settle(folder)
-    elif not resumed and num_shards == 1 and (len(reports) == 1 or overwrite):
+    nothing = not any(report.outputs for report in reports)
+    if nothing and not resumed and num_shards == 1 and (len(reports) == 1 or overwrite):
         batch.withdraw(folder)
     if len(reports) == 1 and not reports[0].outputs:
         _log(f"mrisim: {reports[0].failures[0]}")

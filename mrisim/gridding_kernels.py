@@ -235,13 +235,20 @@ def _positions(grid, lanes, matrix, offset, shape, row, begin, n, room):
     n_grid_rows, n_grid_columns = grid.shape[1] - border, grid.shape[2] // (2 * lanes) - border
     stride, width, steps = np.int32(grid.shape[2]), np.int32(2 * lanes), np.float32(STEPS)
     turn_rows, turn_columns = 1 / n_grid_rows, 1 / n_grid_columns
-    p = row - n_rows // 2
+    p, q = row - n_rows // 2, begin - n_columns // 2
+    row_at = OVERSAMPLING * (matrix[0, 0] * p + matrix[0, 1] * q - offset[0] + n_rows // 2)
+    column_at = OVERSAMPLING * (matrix[1, 0] * p + matrix[1, 1] * q - offset[1] + n_columns // 2)
+    row_pace, column_pace = OVERSAMPLING * matrix[0, 1], OVERSAMPLING * matrix[1, 1]
+    row_end, column_end = row_at + (n - 1) * row_pace, column_at + (n - 1) * column_pace
+    lowest, highest = min(row_at, row_end), max(row_at, row_end)
+    leftmost, rightmost = min(column_at, column_end), max(column_at, column_end)
+    # of most strips no pixel comes from beyond an edge; the loop is compiled for those by themselves
+    wraps = lowest < 0 or highest >= n_grid_rows or leftmost < 0 or rightmost >= n_grid_columns
     for i in range(n):
-        q = begin + i - n_columns // 2
-        source_row = OVERSAMPLING * (matrix[0, 0] * p + matrix[0, 1] * q - offset[0] + n_rows // 2)
-        source_column = OVERSAMPLING * (matrix[1, 0] * p + matrix[1, 1] * q - offset[1] + n_columns // 2)
-        source_row -= n_grid_rows * math.floor(source_row * turn_rows)
-        source_column -= n_grid_columns * math.floor(source_column * turn_columns)
+        source_row, source_column = row_at + i * row_pace, column_at + i * column_pace
+        if wraps:
+            source_row -= n_grid_rows * math.floor(source_row * turn_rows)
+            source_column -= n_grid_columns * math.floor(source_column * turn_columns)
         sample_row, sample_column = np.int32(source_row), np.int32(source_column)
         row_step = np.float32(source_row - sample_row) * steps
         column_step = np.float32(source_column - sample_column) * steps
