@@ -107,8 +107,8 @@ def size_of(items: Sequence[Item]) -> int:
 def open_output(out: Path, job: Job, inputs: Iterable[Path], *, overwrite: bool) -> bool:
     """Make the output folder, or accept an existing one of the same request.
 
-    What lies there and is to be overwritten is set aside, until `run` has put something in its place or `withdraw` brings
-    it back.
+    What lies there and is to be overwritten is set aside, until `run` has put something in its place, or `withdraw`
+    brings it back.
 
     Returns
     -------
