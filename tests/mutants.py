@@ -225,7 +225,7 @@ MUTANTS: dict[str, tuple[Mutant, ...]] = {
         Mutant(KERNELS, "p, q = row - n_rows // 2,", "p, q = row - (n_rows - 1) / 2,", "turned about the middle of the matrix"),
         Mutant("kaiser_bessel.py", "BETA = math.pi *", "BETA = 0.6 * math.pi *", "a poor kernel"),
         Mutant(KERNELS, "sample_row * stride + width * sample_column", "sample_row * stride + width * (sample_column + 1)", "kernel one sample off"),
-        Mutant(KERNELS, "q = begin + i - n_columns // 2", "q = i - n_columns // 2", "every block of columns is the first"),
+        Mutant(KERNELS, "n_rows // 2, begin - n_columns // 2", "n_rows // 2, -(n_columns // 2)", "every block of columns is the first"),
         Mutant("kaiser_bessel.py", "table[:-1, 1] = np.diff(table[:, 0], axis=0)", "pass", "nearest entry of a coarse table"),
         Mutant(KERNELS, "for distance in (1, 2, 4):", "for distance in (1, 2):", "slices of a bundle mixed up"),
         Mutant(KERNELS, "sample = builder.add(sample, stride)", "pass", "one row of taps for all six in a bundle"),
