@@ -59,7 +59,8 @@ class Sizes:
     n_coils: int = 8
     volume: tuple[int, int] = (480, 15)
     """Matrix and coils of a knee: about as many samples as the 640 x 368 of fastMRI."""
-    volume_slices: tuple[int, int] = (1, 3)
+    volume_slices: tuple[int, int] = (8, 16)
+    """Whole groups of those that are corrupted together (`mrisim.slice_batches`)."""
 
 
 QUICK = Sizes(
