@@ -15,7 +15,8 @@ import typer
 from mrisim import __version__
 from mrisim.cli_cohort import cache_app, cohort_app
 from mrisim.cli_data import data_app
-from mrisim.errors import ConfigError, MrisimError, UsageError
+from mrisim.cli_requests import check_reconstruction, checked_seed, checked_slices, parse_requests
+from mrisim.errors import MrisimError, UsageError
 
 # Everything heavy is imported inside the commands: --help must answer at once.
 
@@ -32,7 +33,6 @@ app.add_typer(cache_app, name="cache")
 app.add_typer(data_app, name="data")
 
 INTERRUPTED, ITEMS_FAILED, CTRL_C = 6, 5, 130
-DEFAULT_LEVEL = 3
 
 Inputs = Annotated[
     list[Path] | None, typer.Argument(help="Files or folders; none = the embedded default scan.", show_default=False)
@@ -95,9 +95,9 @@ def corrupt(
     from mrisim.items import find_items, shard_of
     from mrisim.job import Job
 
-    _check_reconstruction(recon)
+    check_reconstruction(recon)
     batch.check_executor(executor, workers)
-    job = Job(requests, _checked_seed(seed), recon, resolve_device(device), _checked_slices(slices))
+    job = Job(requests, checked_seed(seed), recon, resolve_device(device), checked_slices(slices))
     items = shard_of(find_items(inputs or []), num_shards, shard_id)
     folder = out or Path(f"mrisim-{job.label}")
     if dry_run:
@@ -216,12 +216,12 @@ def preview(
     from mrisim.contact_sheet import draw_all
     from mrisim.fourier import resolve_device
 
-    _check_reconstruction(recon)
+    check_reconstruction(recon)
     names = [request.kind for request in parse_requests(kind, 3, None)] if kind else list(KINDS)
     paths = draw_all(
         input,
         names,
-        seed=_checked_seed(seed),
+        seed=checked_seed(seed),
         reconstruction=recon,
         device=resolve_device(device),
         out=out or Path("mrisim-preview"),
@@ -288,83 +288,6 @@ def _program(
     ] = False,
 ) -> None:
     pass
-
-
-def parse_requests(kinds: list[str] | None, level: int | None, params: list[str] | None) -> tuple[Any, ...]:
-    """Turn --kind, --level and --param into requests.
-
-    Raises
-    ------
-    UsageError
-        If a kind, level or parameter is malformed, unknown, or out of bounds.
-    """
-    from pydantic import ValidationError
-
-    from mrisim.artifacts import ALIASES, spec_class
-    from mrisim.corrupt import Request
-
-    if not kinds:
-        raise UsageError("no artifact was asked for; expected at least one --kind (see `mrisim kinds`)")
-    parameters = _parse_params(params or [])
-    requests = []
-    for text in kinds:
-        name, _, own_level = text.partition(":")
-        try:
-            spec_class(name)
-            name = ALIASES.get(name, name)
-            chosen = _parse_level(text, own_level) if own_level else DEFAULT_LEVEL if level is None else level
-            request = Request(name, chosen, tuple(sorted(parameters.get(name, {}).items())))
-            request.spec(n_coils=8)
-        except ValidationError as error:
-            first = error.errors()[0]
-            field = ".".join(str(part) for part in first["loc"]) or "parameters"
-            raise UsageError(f"--param {name}.{field}: {first['msg']} (got {first['input']!r})") from None
-        except ConfigError as error:
-            raise UsageError(str(error)) from None
-        requests.append(request)
-    unused = set(parameters) - {request.kind for request in requests}
-    if unused:
-        raise UsageError(f"--param names {', '.join(sorted(unused))}; expected a kind that is asked for by --kind")
-    return tuple(requests)
-
-
-def _parse_level(text: str, level: str) -> int:
-    if not level.isdigit():
-        raise UsageError(f"--kind {text}: the level is {level!r}; expected a whole number, 0 to 5")
-    return int(level)
-
-
-def _parse_params(params: list[str]) -> dict[str, dict[str, Any]]:
-    from mrisim.artifacts import ALIASES
-
-    parsed: dict[str, dict[str, Any]] = {}
-    for text in params:
-        target, equals, value = text.partition("=")
-        kind, dot, name = target.partition(".")
-        if not equals or not dot or not name:
-            raise UsageError(f"--param {text}: expected KIND.NAME=VALUE")
-        parsed.setdefault(ALIASES.get(kind, kind), {})[name] = value
-    return parsed
-
-
-def _check_reconstruction(name: str) -> None:
-    from mrisim.reconstruct import RECONSTRUCTIONS
-
-    if name not in RECONSTRUCTIONS:
-        raise UsageError(f"--recon is {name!r}; expected one of {', '.join(RECONSTRUCTIONS)}")
-
-
-def _checked_seed(seed: int) -> int:
-    if seed < 0:
-        raise UsageError(f"--seed is {seed}; expected 0 or more")
-    return seed
-
-
-def _checked_slices(slices: str) -> str:
-    parts = slices.split(":")
-    if slices and (len(parts) != 2 or not all(part == "" or part.lstrip("-").isdigit() for part in parts)):
-        raise UsageError(f"--slices is {slices!r}; expected A:B, as in Python")
-    return slices
 
 
 def _print_result(record: dict[str, Any], lines: Iterable[str], as_json: bool) -> None:
