@@ -214,8 +214,8 @@ def changed_lines(moving: RigidObject, csm: Array, before: np.ndarray, after: np
 def _many_lines(n_coils: int) -> int:
     """Return how many lines in one pose make one FFT of all lines of every coil cost less than a sum for each line.
 
-    Measured on a CPU, one slice and eight: 2 and 6 lines for one coil, 3 and 4 for 4, 4 and 8 for 8. It must not depend on
-    the number of slices: a slice has the same samples alone and among others.
+    Measured on a CPU, one slice and eight: 2 and 6 lines for one coil, 3 and 4 for 4, 4 and 8 for 8. It must not depend
+    on the number of slices: a slice has the same samples alone and among others.
     """
     return 2 + n_coils // 2
 
