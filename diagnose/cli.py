@@ -36,6 +36,7 @@ from diagnose.cli_output import (
 )  # fmt: skip
 from diagnose.cli_progress import batch_progress
 from mrisim.errors import MrisimError, UsageError
+from mrisim.files import all_named
 
 # Everything heavy is imported inside the commands: --help must answer at once.
 
@@ -136,7 +137,9 @@ def train(
 
 @app.command()
 def evaluate(
-    runs: Annotated[list[Path] | None, typer.Argument(help="Finished run folders.", show_default=False)] = None,
+    runs: Annotated[
+        list[Path] | None, typer.Argument(callback=all_named, help="Finished run folders.", show_default=False)
+    ] = None,
     predictions: Annotated[
         Path | None,
         typer.Option(

@@ -21,6 +21,7 @@ from diagnose.cli_options import (
 )  # fmt: skip
 from diagnose.cli_output import image_progress, log, n_cores, print_result, stop_on_sigterm
 from mrisim.errors import UsageError
+from mrisim.files import all_named
 
 # Everything heavy is imported inside the command: --help must answer at once.
 
@@ -31,7 +32,7 @@ def register(app: typer.Typer) -> None:
 
 
 def drift(
-    runs: Annotated[list[Path], typer.Argument(help="Finished run folders.", show_default=False)],
+    runs: Annotated[list[Path], typer.Argument(callback=all_named, help="Finished run folders.", show_default=False)],
     kind: Annotated[
         list[str] | None, typer.Option("--kind", help="Kind of artifact, or all.  [default: all]", show_default=False)
     ] = None,

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from mrisim.errors import UsageError
+from mrisim.files import named
 
 Data = Annotated[
     Path | None,
@@ -27,7 +28,8 @@ Settings = Annotated[
     list[str] | None, typer.Option("--set", help="NAME=VALUE of the training spec; several times.", show_default=False)
 ]
 Out = Annotated[
-    Path | None, typer.Option("--out", help="Output folder; default: named after the request.", show_default=False)
+    Path | None,
+    typer.Option("--out", callback=named, help="Output folder; default: named after the request.", show_default=False),
 ]
 Threads = Annotated[
     int | None, typer.Option("--threads", min=1, help="CPU threads.  [default: all cores]", show_default=False)

@@ -10,13 +10,17 @@ import typer
 
 from diagnose.cli_options import AsJson
 from diagnose.cli_output import log, print_result
+from mrisim.files import all_named, named
 
 # Everything heavy is imported inside the commands: --help must answer at once.
 
 
 def report(
     study: Annotated[
-        Path, typer.Argument(help="Folder of a study, or of an evaluation of segmentation or reconstruction.")
+        Path,
+        typer.Argument(
+            callback=named, help="Folder of a study, or of an evaluation of segmentation or reconstruction."
+        ),
     ],
     out: Annotated[
         Path | None,
@@ -51,7 +55,11 @@ def report(
 def compare(
     folders: Annotated[
         list[Path],
-        typer.Argument(help="Finished runs, folders of `diagnose evaluate`, or a study.", show_default=False),
+        typer.Argument(
+            callback=all_named,
+            help="Finished runs, folders of `diagnose evaluate`, or a study.",
+            show_default=False,
+        ),
     ],
     reference: Annotated[
         str | None,

@@ -12,6 +12,7 @@ import typer
 from diagnose.cli_options import AsJson, Data, Device, DryRun, Labels, Overwrite, Split
 from diagnose.cli_output import check_device, default_data, log, n_cores, print_result, raise_for_missing_cohort
 from mrisim.errors import UsageError
+from mrisim.files import named
 
 if TYPE_CHECKING:
     from diagnose.run_folder import DataLocation
@@ -24,7 +25,12 @@ RUNS_FAILED, INTERRUPTED = 5, 6
 
 Out = Annotated[
     Path | None,
-    typer.Option("--out", help="Folder of the study; default: studies/NAME__HASH of the request.", show_default=False),
+    typer.Option(
+        "--out",
+        callback=named,
+        help="Folder of the study; default: studies/NAME__HASH of the request.",
+        show_default=False,
+    ),
 ]
 Workers = Annotated[
     int | None,
@@ -42,7 +48,9 @@ Settings = Annotated[
 
 
 def study(
-    request: Annotated[Path, typer.Argument(help="Study file (YAML), or the folder of a study that goes on.")],
+    request: Annotated[
+        Path, typer.Argument(callback=named, help="Study file (YAML), or the folder of a study that goes on.")
+    ],
     data: Data = None,
     labels: Labels = None,
     split: Split = None,

@@ -17,7 +17,6 @@ from __future__ import annotations
 import json
 import os
 import platform
-import shutil
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -30,7 +29,7 @@ from diagnose.torch_device import CPU, gpu_name
 from diagnose.training.execution import Execution
 from diagnose.training.spec import LoopSpec, Spec, TrainSpec
 from mrisim.errors import ConfigError, DataError
-from mrisim.files import PARTIAL, write_text, written_whole
+from mrisim.files import PARTIAL, emptied, write_text, written_whole
 
 if TYPE_CHECKING:
     from diagnose.training.task import TrainingData
@@ -78,7 +77,7 @@ def open_run(folder: Path, spec: LoopSpec, data: TrainingData, location: DataLoc
         mark = folder / _IDENTITY
         known = mark.read_text(encoding="utf-8").strip() if mark.is_file() else ""
         if overwrite and known:
-            shutil.rmtree(folder)
+            emptied(folder)
         elif known != identity:
             what = "another run (other settings, data or labels)" if known else "files that are no run"
             raise ConfigError(f"{folder.name} holds {what}; expected an empty folder, the same request, or --overwrite")

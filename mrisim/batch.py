@@ -8,13 +8,13 @@ import sys
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mrisim.errors import DataError, MrisimError
-from mrisim.files import write_text
+from mrisim.files import PARTIAL, emptied, write_text
 from mrisim.formats import bids
 from mrisim.items import Item, load, usable_slices
 from mrisim.job import Job, Report, attempt
@@ -24,6 +24,8 @@ THREAD = "thread"
 HANDOVER_S = 5e-5
 """Time after which a thread that runs Python lets another one have its turn."""
 REQUEST_FILE = "request.json"
+REPLACED_FOLDER = ".replaced"
+"""Where the output of an earlier run lies, within the output folder, until there is something in its place."""
 FAILURES_FILE = "failures.jsonl"
 DESCRIPTION_FILE = "dataset_description.json"
 DISK_FACTOR = 2
@@ -125,21 +127,20 @@ def open_output(out: Path, job: Job, inputs: Iterable[Path], *, overwrite: bool)
             raise DataError(f"the output folder {out.name} lies inside the input {given.name}; expected another place")
     if out.exists() and not out.is_dir():
         raise DataError(f"the output {out.name} is a file; expected a folder, or a name that is free")
-    started = out.exists() and any(out.iterdir())
+    if _request_in(out) is None or _request_in(out / REPLACED_FOLDER) is None:
+        _bring_back(out)  # killed on the way there, or back
+    # A file that was being written at a kill, or by a shard that starts just now, is nobody's.
+    started = out.exists() and any(entry.suffix != PARTIAL for entry in out.iterdir())
     known = _request_in(out)
     same = started and known == job.record()
     if started and not overwrite and not same:
         raise DataError(f"the output folder {out.name} holds another request; use --overwrite or another --out")
-    if same and (not overwrite or _set_aside(out).exists()):  # where it was overwriting, it goes on
+    if same and (not overwrite or (out / REPLACED_FOLDER).exists()):  # where it was overwriting, it goes on
         return True
     if started and known is None:
         raise DataError(f"the output folder {out.name} holds files that are not ours; expected another --out")
     if started:
-        earlier = _set_aside(out)
-        if earlier.exists():  # an attempt to replace it that never ended
-            shutil.rmtree(out)
-        else:
-            out.rename(earlier)
+        _set_aside(out)
     write_text(out / REQUEST_FILE, json.dumps(job.record(), indent=1) + "\n")
     return False
 
@@ -153,19 +154,37 @@ def _request_in(out: Path) -> dict[str, Any] | None:
     return known if isinstance(known, dict) and {"requests", "seed"} <= known.keys() else None
 
 
-def _set_aside(out: Path) -> Path:
-    """Return where the output of an earlier run lies until there is something to put in its place."""
-    return out.with_name(f".{out.name}.replaced")
+def _set_aside(out: Path) -> None:
+    """Keep the output of an earlier run within the folder, which may be a volume of its own, or where the user stands.
+
+    Its request goes last, and comes back first: where it lies here, the folder is that of the earlier run.
+    """
+    earlier = out / REPLACED_FOLDER
+    if earlier.exists():  # an attempt to replace it that never ended
+        emptied(out, keep=REPLACED_FOLDER)
+        return
+    earlier.mkdir()
+    for entry in sorted(out.iterdir(), key=lambda entry: entry.name == REQUEST_FILE):
+        if entry != earlier:
+            entry.rename(earlier / entry.name)
+
+
+def _bring_back(out: Path) -> None:
+    """Put the output of an earlier run back where it was, if any was set aside."""
+    earlier = out / REPLACED_FOLDER
+    if earlier.exists():
+        for entry in sorted(earlier.iterdir(), key=lambda entry: entry.name != REQUEST_FILE):
+            entry.rename(out / entry.name)
+        earlier.rmdir()
 
 
 def withdraw(out: Path) -> None:
     """Take an output folder back in which nothing came about; what else lies there, or lay there before, stays."""
     for name in (REQUEST_FILE, FAILURES_FILE, DESCRIPTION_FILE):
         (out / name).unlink(missing_ok=True)
-    if not any(out.iterdir()):
+    _bring_back(out)
+    with suppress(OSError):  # it holds something, or is where the user stands
         out.rmdir()
-    if _set_aside(out).exists() and not out.exists():
-        _set_aside(out).rename(out)
 
 
 def run(
@@ -211,7 +230,7 @@ def run(
             on_report(report)
             reports[report.item_id] = report
     if any(report.outputs for report in reports.values()):
-        shutil.rmtree(_set_aside(out), ignore_errors=True)
+        shutil.rmtree(out / REPLACED_FOLDER, ignore_errors=True)
     return [reports[item.item_id] for item in items]
 
 

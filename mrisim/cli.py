@@ -17,6 +17,7 @@ from mrisim.cli_cohort import cache_app, cohort_app
 from mrisim.cli_data import data_app
 from mrisim.cli_requests import check_reconstruction, checked_seed, checked_slices, parse_requests
 from mrisim.errors import MrisimError, UsageError
+from mrisim.files import all_named, named
 
 # Everything heavy is imported inside the commands: --help must answer at once.
 
@@ -35,7 +36,8 @@ app.add_typer(data_app, name="data")
 INTERRUPTED, ITEMS_FAILED, CTRL_C = 6, 5, 130
 
 Inputs = Annotated[
-    list[Path] | None, typer.Argument(help="Files or folders; none = the embedded default scan.", show_default=False)
+    list[Path] | None,
+    typer.Argument(callback=all_named, help="Files or folders; none = the embedded default scan.", show_default=False),
 ]
 Kinds = Annotated[
     list[str] | None, typer.Option("--kind", help="KIND or KIND:LEVEL; may be given several times.", show_default=False)
@@ -51,7 +53,8 @@ Seed = Annotated[int, typer.Option("--seed", help="Seed of all random streams.")
 Recon = Annotated[str, typer.Option("--recon", help="rss, adjoint, sense, l1-wavelet or tv.")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
 Out = Annotated[
-    Path | None, typer.Option("--out", help="Output folder; default: named after the request.", show_default=False)
+    Path | None,
+    typer.Option("--out", callback=named, help="Output folder; default: named after the request.", show_default=False),
 ]
 Slices = Annotated[str, typer.Option("--slices", help="A:B: only these slices.", show_default=False)]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
@@ -96,6 +99,10 @@ def corrupt(
     from mrisim.job import Job
 
     check_reconstruction(recon)
+    if overwrite and num_shards > 1:
+        raise UsageError(
+            "--overwrite with --num-shards: a shard would replace what another wrote; expected another --out"
+        )
     batch.check_executor(executor, workers)
     job = Job(requests, checked_seed(seed), recon, resolve_device(device), checked_slices(slices))
     items = shard_of(find_items(inputs or []), num_shards, shard_id)
@@ -157,7 +164,9 @@ def recon(as_json: AsJson = False) -> None:
 
 
 @app.command()
-def convert(source: Path, target: Path, overwrite: Overwrite = False) -> None:
+def convert(
+    source: Annotated[Path, typer.Argument(callback=named)], target: Path, overwrite: Overwrite = False
+) -> None:
     """Convert a scan between fastMRI HDF5, BART and ISMRMRD by the ending of the target."""
     from mrisim import formats
 
@@ -168,7 +177,7 @@ def convert(source: Path, target: Path, overwrite: Overwrite = False) -> None:
 
 
 @app.command()
-def info(file: Path, as_json: AsJson = False) -> None:
+def info(file: Annotated[Path, typer.Argument(callback=named)], as_json: AsJson = False) -> None:
     """Say what a file is: shapes, geometry, whether the k-space was measured, what is missing."""
     from mrisim.describe_scan import describe, lines
 
@@ -200,7 +209,8 @@ def replay(
 @app.command()
 def preview(
     input: Annotated[
-        Path | None, typer.Argument(help="A file; none = the embedded default.", show_default=False)
+        Path | None,
+        typer.Argument(callback=named, help="A file; none = the embedded default.", show_default=False),
     ] = None,
     kind: Kinds = None,
     seed: Seed = 0,

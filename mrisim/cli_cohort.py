@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mrisim.files import named
+
 if TYPE_CHECKING:
     from mrisim.cohort_protocol import CohortSpec
 
@@ -49,7 +51,8 @@ Workers = Annotated[
     typer.Option("--workers", help="Processes; default: all cores. The files do not depend on it.", show_default=False),
 ]
 Out = Annotated[
-    Path | None, typer.Option("--out", help="Folder; default: named after the request.", show_default=False)
+    Path | None,
+    typer.Option("--out", callback=named, help="Folder; default: named after the request.", show_default=False),
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace another cohort that lies there.")]
 DryRun = Annotated[

@@ -3,6 +3,7 @@
 import errno
 import hashlib
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -56,6 +57,27 @@ def write_text(path: Path, text: str) -> None:
     """Write a text file whole."""
     with written_whole(path) as partial:
         partial.write_text(text, encoding="utf-8", newline="")
+
+
+def emptied(folder: Path, keep: str = "") -> None:
+    """Remove all that a folder holds, but for one name; the folder stays, which may be where the user stands."""
+    for entry in folder.iterdir():
+        if entry.name == keep:
+            continue
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry)
+        else:
+            entry.unlink()
+
+
+def named(path: Path | None) -> Path | None:
+    """Return a path that ends in a name, also where ``.`` or ``..`` is given; None stays None."""
+    return path if path is None or path.name not in ("", "..") else path.resolve()
+
+
+def all_named(paths: list[Path] | None) -> list[Path] | None:
+    """Return paths that all end in a name, as `named` does."""
+    return None if paths is None else [path for path in map(named, paths) if path is not None]
 
 
 def sha256_of_file(path: Path) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,7 +14,7 @@ from diagnose.run_folder import SPLIT, DataLocation, config_of, is_simulated, re
 from diagnose.torch_device import CPU
 from diagnose.trained_model import TrainedModel
 from mrisim.errors import ConfigError, DataError
-from mrisim.files import PARTIAL, write_text
+from mrisim.files import PARTIAL, emptied, write_text
 
 REQUEST, RUNS_FILE = "request.json", "runs.json"
 
@@ -132,6 +131,6 @@ def open_output(out: Path | None, parent: Path, record: dict[str, Any], overwrit
             raise ConfigError(
                 f"{folder.name} holds something else; expected an empty folder, the same request, or --overwrite"
             )
-        shutil.rmtree(folder)
+        emptied(folder)
     write_text(folder / REQUEST, json.dumps(record, indent=2) + "\n")
     return folder

@@ -10,7 +10,6 @@ running.json failures.jsonl timing.json what runs, what failed, seconds of each 
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -20,7 +19,7 @@ from typing import Any
 from diagnose.run_folder import DONE, LOCATION, DataLocation, kept_places
 from diagnose.study.spec import EVALUATION, IDENTITY, STUDY, StudySpec
 from mrisim.errors import ConfigError, DataError
-from mrisim.files import PARTIAL, write_text
+from mrisim.files import PARTIAL, emptied, write_text
 
 LOCK, RUNNING, FAILURES = "lock", "running.json", "failures.jsonl"
 
@@ -48,7 +47,7 @@ def open_study(
                 raise ConfigError(
                     f"{folder.name} holds {what}; expected an empty folder, the same request, or --overwrite"
                 )
-            shutil.rmtree(folder)
+            emptied(folder)
             known = ""
     write_text(folder / IDENTITY, identity + "\n")
     write_text(folder / STUDY, spec.yaml_text())

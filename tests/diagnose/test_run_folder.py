@@ -22,6 +22,7 @@ from diagnose.training.spec import TrainSpec
 from mrisim.cohort_cache import VARIABLE, cached_path
 from mrisim.cohort_protocol import default_spec
 from mrisim.errors import DataError
+from mrisim.files import named
 
 SPEC = TrainSpec(**SMALL)
 
@@ -31,6 +32,17 @@ def opened(run: Path, location: DataLocation) -> str:
     table = load_slice_table(SPEC.data_request(location.root, location.labels, location.split))
     open_run(run, SPEC, table, location, overwrite=False)
     return (run / "location.json").read_text()
+
+
+def test_another_run_is_overwritten_where_the_user_stands(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    location = DataLocation(data, data / "Annotations" / "knee.csv")
+    table = load_slice_table(SPEC.data_request(location.root, location.labels, location.split))
+    run = tmp_path / "run"
+    opened(run, location)
+    monkeypatch.chdir(run)
+    other = TrainSpec(**(SMALL | {"seed": SPEC.seed + 1}))
+    assert open_run(named(Path()), other, table, location, overwrite=True) == "new"
+    assert Path.cwd() == run and f"seed: {other.seed}" in Path("config.yaml").read_text()
 
 
 @pytest.fixture

@@ -146,7 +146,67 @@ def test_what_cannot_be_replaced_is_not_overwritten(mrisim, tmp_path: Path, scan
         path.write_bytes(scan_file.read_bytes()[:2000])
     assert mrisim("corrupt", *broken, "--kind", "spikes:2", "--out", "o", "--overwrite").code != 0
     assert {path.name: path.read_bytes() for path in (tmp_path / "o").iterdir()} == before
-    assert not list(tmp_path.glob(".*.replaced"))
+
+
+def test_the_current_folder_as_output(mrisim, tmp_path: Path, scan_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    here = tmp_path / "here"
+    (here / "below").mkdir(parents=True)
+    monkeypatch.chdir(here / "below")
+    assert mrisim("corrupt", scan_file, "--kind", "spikes:1", "--out", ".").code == 0
+    (here / "below").joinpath("file1.h5").unlink()
+    assert mrisim("corrupt", scan_file, "--kind", "spikes:1", "--out", ".").code == 0
+    refused = mrisim("corrupt", scan_file, "--kind", "spikes:2", "--out", ".")
+    assert refused.code == 4 and "below holds another request" in refused.err
+    assert mrisim("corrupt", scan_file, "--kind", "spikes:2", "--out", ".", "--overwrite").code == 0
+    assert json.loads(Path("request.json").read_text())["requests"][0]["level"] == 2
+    refused = mrisim("corrupt", scan_file, "--kind", "spikes:2", "--out", "..")
+    assert refused.code == 4 and "here holds another request" in refused.err
+    broken = tmp_path / "broken.h5"
+    broken.write_bytes(scan_file.read_bytes()[:2000])
+    before = {path.name for path in Path().iterdir()}
+    assert mrisim("corrupt", broken, "--kind", "spikes:3", "--out", ".", "--overwrite").code == 4
+    assert {path.name for path in Path().iterdir()} == before and not list(here.glob(".*"))
+
+
+@pytest.mark.parametrize("bringing_back", [False, True])
+def test_a_kill_between_two_renames_loses_nothing(
+    mrisim, tmp_path: Path, scan_file: Path, monkeypatch: pytest.MonkeyPatch, bringing_back: bool
+) -> None:
+    assert mrisim("corrupt", scan_file, "--kind", "spikes:1", "--out", "o").code == 0
+    out, rename, n_left = tmp_path / "o", Path.rename, 2
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    broken = tmp_path / "broken.h5"
+    broken.write_bytes(scan_file.read_bytes()[:2000])
+
+    def killed(path: Path, target: Path) -> Path:
+        nonlocal n_left
+        n_left -= bringing_back == (path.parent.name == batch.REPLACED_FOLDER)
+        if n_left < 0:
+            raise KeyboardInterrupt
+        return rename(path, target)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "rename", killed)
+        mrisim("corrupt", broken, "--kind", "spikes:2", "--out", "o", "--overwrite")
+    both = [path for folder in (out, out / batch.REPLACED_FOLDER) for path in folder.iterdir() if path.is_file()]
+    assert {path.name: path.read_bytes() for path in both} == before
+    assert 0 < len(list((out / batch.REPLACED_FOLDER).iterdir())) < len(before)
+    again = mrisim("corrupt", scan_file, "--kind", "spikes:1", "--out", "o")
+    assert again.code == 0 and "resuming" in again.err
+    after = {path.name: path.read_bytes() for path in out.iterdir()}
+    assert after.keys() == before.keys() and after["file1.h5"] == before["file1.h5"]
+
+
+def test_shards_do_not_overwrite(mrisim, scan_file: Path) -> None:
+    flags = ["--kind", "spikes:1", "--out", "o", "--num-shards", "2", "--shard-id", "0"]
+    result = mrisim("corrupt", scan_file, scan_file.parent, *flags, "--overwrite")
+    assert result.code == 2 and "--overwrite with --num-shards" in result.err
+
+
+def test_a_shard_that_starts_while_another_writes_its_request_goes_on(mrisim, tmp_path: Path, scan_file: Path) -> None:
+    (tmp_path / "o").mkdir()
+    (tmp_path / "o" / "request.json.part").write_text("{")
+    assert mrisim("corrupt", scan_file, "--kind", "spikes:1", "--out", "o").code == 0
 
 
 def _interrupted(*_: object, **__: object) -> None:
@@ -163,10 +223,10 @@ def test_output_that_is_to_be_replaced_is_kept_until_it_is(
         with monkeypatch.context() as killed:
             killed.setattr(batch, "run", _interrupted)
             mrisim("corrupt", scan_file, "--kind", "spikes:2", "--out", "o", "--overwrite")
-        assert {path.name: path.read_bytes() for path in (tmp_path / ".o.replaced").iterdir()} == before
+        assert {path.name: path.read_bytes() for path in (tmp_path / "o" / ".replaced").iterdir()} == before
     result = mrisim("corrupt", scan_file, "--kind", "spikes:2", "--out", "o", *again)
     assert result.code == 0 and "resuming" in result.err
-    assert (tmp_path / "o" / "index.jsonl").exists() and not (tmp_path / ".o.replaced").exists()
+    assert (tmp_path / "o" / "index.jsonl").exists() and not (tmp_path / "o" / ".replaced").exists()
 
 
 @pytest.mark.parametrize("name", ["thesis.txt", "request.json"])
