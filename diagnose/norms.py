@@ -19,6 +19,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from diagnose.group_norm import GroupNorm
+
 NormLayer = Callable[[int], nn.Module]
 
 EPS = 1e-5
@@ -40,19 +42,19 @@ def _group_norm(n_channels: int, n_groups: int) -> nn.Module:
         raise ValueError(f"gn with 1 group over {n_channels} channels would be ln; expected a width of 4 or more")
     if n_groups == n_channels:
         raise ValueError(f"gn with {n_groups} groups over {n_channels} channels would be in; use fewer groups")
-    return nn.GroupNorm(n_groups, n_channels, eps=EPS)
+    return GroupNorm(n_groups, n_channels, eps=EPS)
 
 
 def _layer_norm(n_channels: int, n_groups: int) -> nn.Module:
     # The paper's 'layer': over channel, height and width together. Not the per-position layer norm of transformers.
-    return nn.GroupNorm(1, n_channels, eps=EPS)
+    return GroupNorm(1, n_channels, eps=EPS)
 
 
 def _instance_norm(n_channels: int, n_groups: int) -> nn.Module:
     if n_channels == 1:
         raise ValueError("in over 1 channel would be ln; expected 2 channels or more")
-    # The same function as nn.InstanceNorm2d(affine=True), 1.2-1.3 times faster on contiguous tensors.
-    return nn.GroupNorm(n_channels, n_channels, eps=EPS)
+    # The same function as nn.InstanceNorm2d(affine=True), faster in either memory format.
+    return GroupNorm(n_channels, n_channels, eps=EPS)
 
 
 class ChannelLayerNorm(nn.Module):
@@ -112,7 +114,7 @@ _DIFFERENCES = {
     "bn": "the reference; the only one with running statistics and the only one whose images see each other",
     "gn": "statistics only; width / 2 groups in every stage, so 2 channels per group in the first",
     "ln": "statistics only; GroupNorm(1, C)",
-    "in": "statistics only; GroupNorm(C, C), contiguous memory format",
+    "in": "statistics only; GroupNorm(C, C)",
     "none": "no statistics and no affine: 2C parameters fewer per layer, and another scale of activations at the start",
 }
 
@@ -157,7 +159,7 @@ def plain_instance_norm(n_channels: int) -> nn.Module:
     """
     if n_channels == 1:
         raise ValueError("instance norm over 1 channel would be ln; expected 2 channels or more")
-    return nn.GroupNorm(n_channels, n_channels, eps=EPS, affine=False)
+    return GroupNorm(n_channels, n_channels, eps=EPS, affine=False)
 
 
 def describe_norms(width: int = 64) -> list[dict[str, object]]:
