@@ -34,6 +34,7 @@ from diagnose.evaluation.released_artifacts import (
 from diagnose.volumes import Volume
 from mrisim.errors import ConfigError, DataError
 from mrisim.files import disk_errors_named
+from mrisim.handover import quick_handover
 from mrisim.seeding import stream
 
 CLEAN = "clean"
@@ -255,7 +256,7 @@ def fill_images(
             images[rows] = made
 
     n_volumes = len(table.volumes)
-    with ThreadPoolExecutor(max_workers=max(1, store.n_threads)) as pool:
+    with quick_handover(), ThreadPoolExecutor(max_workers=max(1, store.n_threads)) as pool:
         for done, _ in enumerate(pool.map(one_volume, range(n_volumes)), start=1):
             if progress is not None:
                 progress("images", done, n_volumes)

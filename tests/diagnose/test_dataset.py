@@ -1,6 +1,7 @@
 """Labels, split and input scaling: what is joined how, and what is refused."""
 
 import os
+import sys
 import time
 from pathlib import Path
 
@@ -8,12 +9,15 @@ import h5py
 import numpy as np
 import pytest
 
+from diagnose import slice_images
 from diagnose.dataset import DataRequest, load_slice_table
 from diagnose.input_scaling import fit_scaling
 from diagnose.slice_images import ImageStore, Shift, check_kinds, make_images, split_images
 from diagnose.testing import N_PATIENTS, N_SLICES, SIZE, SPOTS, read_rows, write_cohort, write_labels
+from diagnose.volumes import Volume
 from mrisim.artifacts import KINDS
 from mrisim.errors import ConfigError, DataError
+from mrisim.handover import HANDOVER_S
 
 
 @pytest.fixture
@@ -120,6 +124,22 @@ def test_nan_is_refused_with_file_and_slice(own_cohort: Path, tmp_path: Path):
     with pytest.raises(DataError, match=r"file_train_001.h5: slice 1 holds NaN"):
         split_images(table, Shift(), ImageStore(tmp_path / "store"))
     assert not list((tmp_path / "store").rglob("*.npy*"))
+
+
+def test_who_waits_for_the_interpreter_has_it_soon_while_images_are_made(
+    cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    before, seen = sys.getswitchinterval(), []
+
+    def noted(volume: Volume, *_: object, **__: object) -> np.ndarray:
+        seen.append(sys.getswitchinterval())
+        return np.zeros((volume.n_slices, SIZE, SIZE), np.float32)
+
+    monkeypatch.setattr(slice_images, "make_images", noted)
+    split_images(load_slice_table(DataRequest(cohort)).of_split("val"), Shift(), ImageStore(tmp_path))
+    beside_others = seen[1:]  # the first gives the size of an image
+    assert beside_others and min(beside_others) == max(beside_others) == pytest.approx(HANDOVER_S)
+    assert sys.getswitchinterval() == pytest.approx(before)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from mrisim import batch
+from mrisim.handover import HANDOVER_S
 from mrisim.job import Report
 
 
@@ -26,5 +27,5 @@ def test_threads_hand_the_interpreter_over_soon_and_leave_it_as_it_was(monkeypat
             batch.run(items, None, tmp_path, n_workers=2)
     else:
         assert [report.item_id for report in batch.run(items, None, tmp_path, n_workers=2)] == ["a", "b", "c"]
-    assert seen and all(interval == pytest.approx(batch.HANDOVER_S) for interval in seen)
+    assert seen and all(interval == pytest.approx(HANDOVER_S) for interval in seen)
     assert sys.getswitchinterval() == pytest.approx(before)

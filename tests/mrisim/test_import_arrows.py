@@ -5,7 +5,19 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 LAYERS = [
-    {"errors", "files", "fourier", "host_fft", "fft_kernels", "tiles", "lane_vectors", "seeding", "scan", "provenance"},
+    {
+        "errors",
+        "files",
+        "handover",
+        "fourier",
+        "host_fft",
+        "fft_kernels",
+        "tiles",
+        "lane_vectors",
+        "seeding",
+        "scan",
+        "provenance",
+    },
     {"coil_sums", "slice_batches", "gridding_kernels", "encoding_kernels", "finer_grid_kernels"},
     {"quality", "kaiser_bessel", "host_normal"},
     {"finer_grid", "reference", "coils", "echo_order", "counter_noise", "gridding", "prewhitening"},
