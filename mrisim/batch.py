@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from mrisim.errors import DataError, MrisimError
-from mrisim.files import PARTIAL, emptied, write_text
+from mrisim.files import PARTIAL, emptied, remove, write_text
 from mrisim.formats import bids
 from mrisim.handover import quick_handover
 from mrisim.items import Item, load, usable_slices
@@ -24,6 +24,8 @@ THREAD = "thread"
 REQUEST_FILE = "request.json"
 REPLACED_FOLDER = ".replaced"
 """Where the output of an earlier run lies, within the output folder, until there is something in its place."""
+DISCARDED_FOLDER = ".discarded"
+"""What that becomes, in one step, when there is: a removal that is cut short must not look like something to keep."""
 FAILURES_FILE = "failures.jsonl"
 DESCRIPTION_FILE = "dataset_description.json"
 DISK_FACTOR = 2
@@ -159,7 +161,7 @@ def _set_aside(out: Path) -> None:
     """
     earlier = out / REPLACED_FOLDER
     if earlier.exists():  # an attempt to replace it that never ended
-        emptied(out, keep=REPLACED_FOLDER)
+        emptied(out, keep=(REPLACED_FOLDER, REQUEST_FILE))
         return
     earlier.mkdir()
     for entry in sorted(out.iterdir(), key=lambda entry: entry.name == REQUEST_FILE):
@@ -172,8 +174,18 @@ def _bring_back(out: Path) -> None:
     earlier = out / REPLACED_FOLDER
     if earlier.exists():
         for entry in sorted(earlier.iterdir(), key=lambda entry: entry.name != REQUEST_FILE):
+            if (out / entry.name).is_dir():  # a rename takes the place of files alone
+                remove(out / entry.name)
             entry.rename(out / entry.name)
         earlier.rmdir()
+
+
+def _discard(out: Path) -> None:
+    """Remove the output of an earlier run, now that there is something in its place."""
+    shutil.rmtree(out / DISCARDED_FOLDER, ignore_errors=True)
+    if (out / REPLACED_FOLDER).exists():
+        (out / REPLACED_FOLDER).rename(out / DISCARDED_FOLDER)
+        shutil.rmtree(out / DISCARDED_FOLDER, ignore_errors=True)
 
 
 def withdraw(out: Path) -> None:
@@ -228,7 +240,7 @@ def run(
             on_report(report)
             reports[report.item_id] = report
     if any(report.outputs for report in reports.values()):
-        shutil.rmtree(out / REPLACED_FOLDER, ignore_errors=True)
+        _discard(out)
     return [reports[item.item_id] for item in items]
 
 

@@ -4,7 +4,7 @@ import errno
 import hashlib
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -59,15 +59,19 @@ def write_text(path: Path, text: str) -> None:
         partial.write_text(text, encoding="utf-8", newline="")
 
 
-def emptied(folder: Path, keep: str = "") -> None:
-    """Remove all that a folder holds, but for one name; the folder stays, which may be where the user stands."""
+def emptied(folder: Path, keep: Collection[str] = ()) -> None:
+    """Remove all that a folder holds, but for some names; the folder stays, which may be where the user stands."""
     for entry in folder.iterdir():
-        if entry.name == keep:
-            continue
-        if entry.is_dir() and not entry.is_symlink():
-            shutil.rmtree(entry)
-        else:
-            entry.unlink()
+        if entry.name not in keep:
+            remove(entry)
+
+
+def remove(path: Path) -> None:
+    """Remove a file, a link, or a folder with all that it holds."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
 
 
 def named(path: Path | None) -> Path | None:

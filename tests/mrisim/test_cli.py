@@ -18,7 +18,7 @@ import h5py
 import numpy as np
 import pytest
 
-from mrisim import batch, formats
+from mrisim import batch, files, formats
 from mrisim.artifacts import KINDS
 from mrisim.cli import main
 from mrisim.phantoms.default import default_scan
@@ -195,6 +195,36 @@ def test_a_kill_between_two_renames_loses_nothing(
     assert again.code == 0 and "resuming" in again.err
     after = {path.name: path.read_bytes() for path in out.iterdir()}
     assert after.keys() == before.keys() and after["file1.h5"] == before["file1.h5"]
+
+
+@pytest.mark.parametrize("cut_short", ["the removal of what was replaced", "a third request"])
+def test_a_kill_in_a_removal_brings_nothing_back(
+    mrisim, tmp_path: Path, scan_file: Path, monkeypatch: pytest.MonkeyPatch, cut_short: str
+) -> None:
+    out = tmp_path / "o"
+    assert mrisim("corrupt", scan_file, "--kind", "spikes:1", "--out", "o").code == 0
+    again = ["corrupt", scan_file, "--kind", "spikes:2", "--out", "o", "--overwrite"]
+    with monkeypatch.context() as patched:
+        if cut_short == "a third request":  # the second was stopped, and the third is while it clears its place
+            assert mrisim(*again).code == 0
+            (out / batch.REPLACED_FOLDER).mkdir()
+            (out / batch.REPLACED_FOLDER / "request.json").write_bytes((out / "request.json").read_bytes())
+            patched.setattr(files, "remove", _interrupted)
+            mrisim("corrupt", scan_file, "--kind", "spikes:3", "--out", "o", "--overwrite")
+        else:
+
+            def half_removed(folder: Path, **_: object) -> None:
+                for path in folder.glob("request.json"):
+                    path.unlink()
+                    raise KeyboardInterrupt
+
+            patched.setattr(shutil, "rmtree", half_removed)
+            mrisim(*again)
+    assert json.loads((out / "request.json").read_text())["requests"][0]["level"] == 2
+    made = (out / "file1.h5").read_bytes()
+    result = mrisim(*again[:-1])
+    assert result.code == 0 and "resuming" in result.err
+    assert (out / "file1.h5").read_bytes() == made and not list(out.glob(".*"))
 
 
 def test_shards_do_not_overwrite(mrisim, scan_file: Path) -> None:

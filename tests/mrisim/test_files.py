@@ -23,6 +23,6 @@ def test_a_folder_is_emptied_and_links_are_not_followed(tmp_path: Path):
     for path in (folder / "a", folder / "deep" / "deeper" / "b", folder / "kept", elsewhere / "c"):
         path.touch()
     (folder / "link").symlink_to(elsewhere, target_is_directory=True)
-    emptied(folder, keep="kept")
+    emptied(folder, keep=["kept"])
     assert [path.name for path in folder.iterdir()] == ["kept"]
     assert (elsewhere / "c").exists()
