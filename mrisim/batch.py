@@ -157,14 +157,14 @@ def _request_in(out: Path) -> dict[str, Any] | None:
 def _set_aside(out: Path) -> None:
     """Keep the output of an earlier run within the folder, which may be a volume of its own, or where the user stands.
 
-    Its request goes last, and comes back first: where it lies here, the folder is that of the earlier run.
+    Until all of it is there, or back, only one of the two places has a request.
     """
     earlier = out / REPLACED_FOLDER
     if earlier.exists():  # an attempt to replace it that never ended
         emptied(out, keep=(REPLACED_FOLDER, REQUEST_FILE))
         return
     earlier.mkdir()
-    for entry in sorted(out.iterdir(), key=lambda entry: entry.name == REQUEST_FILE):
+    for entry in list(out.iterdir()):
         if entry != earlier:
             entry.rename(earlier / entry.name)
 
@@ -173,7 +173,7 @@ def _bring_back(out: Path) -> None:
     """Put the output of an earlier run back where it was, if any was set aside."""
     earlier = out / REPLACED_FOLDER
     if earlier.exists():
-        for entry in sorted(earlier.iterdir(), key=lambda entry: entry.name != REQUEST_FILE):
+        for entry in list(earlier.iterdir()):
             if (out / entry.name).is_dir():  # a rename takes the place of files alone
                 remove(out / entry.name)
             entry.rename(out / entry.name)

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,7 +19,7 @@ import h5py
 import numpy as np
 import pytest
 
-from mrisim import batch, files, formats
+from mrisim import batch, formats
 from mrisim.artifacts import KINDS
 from mrisim.cli import main
 from mrisim.phantoms.default import default_scan
@@ -169,11 +170,13 @@ def test_the_current_folder_as_output(mrisim, tmp_path: Path, scan_file: Path, m
 
 
 @pytest.mark.parametrize("bringing_back", [False, True])
+@pytest.mark.parametrize("n_left", [1, 4])
 def test_a_kill_between_two_renames_loses_nothing(
-    mrisim, tmp_path: Path, scan_file: Path, monkeypatch: pytest.MonkeyPatch, bringing_back: bool
+    mrisim, tmp_path: Path, scan_file: Path, monkeypatch: pytest.MonkeyPatch, bringing_back: bool, n_left: int
 ) -> None:
+    scan_file = scan_file.rename(scan_file.with_name("z.h5"))  # after request.json, in the order of names
     assert mrisim("corrupt", scan_file, "--kind", "spikes:1", "--out", "o").code == 0
-    out, rename, n_left = tmp_path / "o", Path.rename, 2
+    out, rename = tmp_path / "o", Path.rename
     before = {path.name: path.read_bytes() for path in out.iterdir()}
     broken = tmp_path / "broken.h5"
     broken.write_bytes(scan_file.read_bytes()[:2000])
@@ -194,7 +197,7 @@ def test_a_kill_between_two_renames_loses_nothing(
     again = mrisim("corrupt", scan_file, "--kind", "spikes:1", "--out", "o")
     assert again.code == 0 and "resuming" in again.err
     after = {path.name: path.read_bytes() for path in out.iterdir()}
-    assert after.keys() == before.keys() and after["file1.h5"] == before["file1.h5"]
+    assert after.keys() == before.keys() and after["z.h5"] == before["z.h5"]
 
 
 @pytest.mark.parametrize("cut_short", ["the removal of what was replaced", "a third request"])
@@ -202,6 +205,12 @@ def test_a_kill_in_a_removal_brings_nothing_back(
     mrisim, tmp_path: Path, scan_file: Path, monkeypatch: pytest.MonkeyPatch, cut_short: str
 ) -> None:
     out = tmp_path / "o"
+
+    def request_removed(folder: Path, keep: Sequence[str] = (), **_: object) -> None:
+        if "request.json" not in keep:
+            (folder / "request.json").unlink(missing_ok=True)
+        raise KeyboardInterrupt
+
     assert mrisim("corrupt", scan_file, "--kind", "spikes:1", "--out", "o").code == 0
     again = ["corrupt", scan_file, "--kind", "spikes:2", "--out", "o", "--overwrite"]
     with monkeypatch.context() as patched:
@@ -209,16 +218,10 @@ def test_a_kill_in_a_removal_brings_nothing_back(
             assert mrisim(*again).code == 0
             (out / batch.REPLACED_FOLDER).mkdir()
             (out / batch.REPLACED_FOLDER / "request.json").write_bytes((out / "request.json").read_bytes())
-            patched.setattr(files, "remove", _interrupted)
+            patched.setattr(batch, "emptied", request_removed)
             mrisim("corrupt", scan_file, "--kind", "spikes:3", "--out", "o", "--overwrite")
         else:
-
-            def half_removed(folder: Path, **_: object) -> None:
-                for path in folder.glob("request.json"):
-                    path.unlink()
-                    raise KeyboardInterrupt
-
-            patched.setattr(shutil, "rmtree", half_removed)
+            patched.setattr(shutil, "rmtree", lambda folder, **_: folder.exists() and request_removed(folder))
             mrisim(*again)
     assert json.loads((out / "request.json").read_text())["requests"][0]["level"] == 2
     made = (out / "file1.h5").read_bytes()
