@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from mrisim.errors import DataError, MrisimError
-from mrisim.files import PARTIAL, emptied, remove, write_text
+from mrisim.files import PARTIAL, disk_errors_named, emptied, remove, write_text
 from mrisim.formats import bids
 from mrisim.handover import quick_handover
 from mrisim.items import Item, load, usable_slices
@@ -140,7 +140,8 @@ def open_output(out: Path, job: Job, inputs: Iterable[Path], *, overwrite: bool)
     if started and known is None:
         raise DataError(f"the output folder {out.name} holds files that are not ours; expected another --out")
     if started:
-        _set_aside(out)
+        with disk_errors_named(REPLACED_FOLDER):
+            _set_aside(out)
     write_text(out / REQUEST_FILE, json.dumps(job.record(), indent=1) + "\n")
     return False
 

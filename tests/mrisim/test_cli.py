@@ -230,6 +230,21 @@ def test_a_kill_in_a_removal_brings_nothing_back(
     assert (out / "file1.h5").read_bytes() == made and not list(out.glob(".*"))
 
 
+def test_a_folder_that_is_read_only_keeps_what_it_holds(
+    mrisim, tmp_path: Path, scan_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert mrisim("corrupt", scan_file, "--kind", "spikes:1", "--out", "o").code == 0
+    before = {path.name: path.read_bytes() for path in (tmp_path / "o").iterdir()}
+
+    def refused(path: Path, **_: object) -> None:
+        raise PermissionError(errno.EACCES, "permission denied", str(path))
+
+    monkeypatch.setattr(Path, "mkdir", refused)
+    result = mrisim("corrupt", scan_file, "--kind", "spikes:2", "--out", "o", "--overwrite")
+    assert result.code == 4 and "read-only" in result.err
+    assert {path.name: path.read_bytes() for path in (tmp_path / "o").iterdir()} == before
+
+
 def test_shards_do_not_overwrite(mrisim, scan_file: Path) -> None:
     flags = ["--kind", "spikes:1", "--out", "o", "--num-shards", "2", "--shard-id", "0"]
     result = mrisim("corrupt", scan_file, scan_file.parent, *flags, "--overwrite")
