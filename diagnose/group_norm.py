@@ -22,7 +22,7 @@ class GroupNorm(nn.GroupNorm):
         """Normalise (image, channel, ...)."""
         if not _is_channels_last(x):
             return super().forward(x)
-        if x.device.type == "cpu" and _has_kernel(x, self.weight):
+        if x.device.type == "cpu" and _have_kernel(x, self.weight, self.bias):
             normalised: Tensor = _OnChannelsLast.apply(x, self.weight, self.bias, self.num_groups, self.eps)
             return normalised
         return super().forward(x.contiguous()).contiguous(memory_format=torch.channels_last)
@@ -55,8 +55,10 @@ def _is_channels_last(x: Tensor) -> bool:
     return x.ndim == 4 and x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
 
 
-def _has_kernel(x: Tensor, weight: Tensor | None) -> bool:
-    return x.dtype in (torch.float32, torch.bfloat16) and weight is not None and weight.dtype == torch.float32
+def _have_kernel(x: Tensor, *parameters: Tensor | None) -> bool:
+    return x.dtype in (torch.float32, torch.bfloat16) and all(
+        one is not None and one.dtype == torch.float32 and one.shape == (x.shape[1],) for one in parameters
+    )
 
 
 def _rows(x: Tensor) -> Any:

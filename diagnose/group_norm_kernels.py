@@ -15,7 +15,7 @@ from mrisim.lane_vectors import intrinsic
 
 FLOAT, INT32, INT16 = ir.FloatType(), ir.IntType(32), ir.IntType(16)
 QUIET_NAN = 0x7FC00000
-_compiled: Any = numba.njit(nogil=True, cache=True, fastmath={"contract"})
+_compiled: Any = numba.njit(nogil=True, cache=True, fastmath={"contract"}, error_model="numpy")
 
 
 @intrinsic
@@ -99,7 +99,7 @@ def normalise(x: Any, weight: Any, bias: Any, eps: float, y: Any, mean: Any, rst
                 sums[k] += difference * difference
         for group in range(n_groups):
             variance = _sum_of_group(sums, group, depth, n_channels) / count
-            rstd[image, group] = 1 / np.sqrt(variance + eps)
+            rstd[image, group] = 1 / np.sqrt(variance + eps) if variance < np.inf else np.nan
         for k in range(length):
             channel = k % n_channels
             scale[k] = rstd[image, channel // depth] * weight[channel]

@@ -125,10 +125,12 @@ def open_output(out: Path, job: Job, inputs: Iterable[Path], *, overwrite: bool)
     for given in inputs:
         if given.is_dir() and out.resolve().is_relative_to(given.resolve()):
             raise DataError(f"the output folder {out.name} lies inside the input {given.name}; expected another place")
-    if out.exists() and not out.is_dir():
-        raise DataError(f"the output {out.name} is a file; expected a folder, or a name that is free")
+        if overwrite and given.resolve().is_relative_to(out.resolve()):
+            raise DataError(f"the input {given.name} lies inside the output folder {out.name}; expected another --out")
+    _check_folder(out)
     if _request_in(out) is None or _request_in(out / REPLACED_FOLDER) is None:
-        _bring_back(out)  # killed on the way there, or back
+        with disk_errors_named(out.name):
+            _bring_back(out)  # killed on the way there, or back
     # A file that was being written at a kill, or by a shard that starts just now, is nobody's.
     started = out.exists() and any(entry.suffix != PARTIAL for entry in out.iterdir())
     known = _request_in(out)
@@ -139,18 +141,30 @@ def open_output(out: Path, job: Job, inputs: Iterable[Path], *, overwrite: bool)
         return True
     if started and known is None:
         raise DataError(f"the output folder {out.name} holds files that are not ours; expected another --out")
-    if started:
-        with disk_errors_named(REPLACED_FOLDER):
-            _set_aside(out)
-    write_text(out / REQUEST_FILE, json.dumps(job.record(), indent=1) + "\n")
+    try:
+        with disk_errors_named(out.name):
+            if started:
+                _set_aside(out)
+            write_text(out / REQUEST_FILE, json.dumps(job.record(), indent=1) + "\n")
+    except DataError:
+        with suppress(OSError):
+            _bring_back(out)
+        raise
     return False
+
+
+def _check_folder(out: Path) -> None:
+    place = next(place for place in (out, *out.absolute().parents) if place.exists() or place.is_symlink())
+    if not place.is_dir():
+        what = "a file" if place.exists() else "a link to nothing"
+        raise DataError(f"the output {place.name} is {what}; expected a folder, or a name that is free")
 
 
 def _request_in(out: Path) -> dict[str, Any] | None:
     """Return the request of an output folder; None where there is none, or somebody else's file of that name."""
     try:
         known = json.loads((out / REQUEST_FILE).read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
+    except (FileNotFoundError, IsADirectoryError, ValueError):
         return None
     return known if isinstance(known, dict) and {"requests", "seed"} <= known.keys() else None
 
@@ -184,16 +198,22 @@ def _bring_back(out: Path) -> None:
 def _discard(out: Path) -> None:
     """Remove the output of an earlier run, now that there is something in its place."""
     shutil.rmtree(out / DISCARDED_FOLDER, ignore_errors=True)
-    if (out / REPLACED_FOLDER).exists():
+    with suppress(FileNotFoundError):  # there is none, or another shard was first
         (out / REPLACED_FOLDER).rename(out / DISCARDED_FOLDER)
         shutil.rmtree(out / DISCARDED_FOLDER, ignore_errors=True)
+
+
+def is_replacing(out: Path) -> bool:
+    """Return whether the output of an earlier run still waits for something to be put in its place."""
+    return (out / REPLACED_FOLDER).exists() and not any(out.glob("index*.jsonl"))
 
 
 def withdraw(out: Path) -> None:
     """Take an output folder back in which nothing came about; what else lies there, or lay there before, stays."""
     for name in (REQUEST_FILE, FAILURES_FILE, DESCRIPTION_FILE):
         (out / name).unlink(missing_ok=True)
-    _bring_back(out)
+    with disk_errors_named(out.name):
+        _bring_back(out)
     with suppress(OSError):  # it holds something, or is where the user stands
         out.rmdir()
 
@@ -309,7 +329,7 @@ def summary_lines(reports: Sequence[Report], job: Job, out: Path) -> list[str]:
 
 
 def _append(path: Path, report: Report) -> None:
-    with path.open("a", encoding="utf-8") as stream:
+    with disk_errors_named(path.name), path.open("a", encoding="utf-8") as stream:
         stream.write(json.dumps(report.record()) + "\n")
 
 

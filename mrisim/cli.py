@@ -128,7 +128,8 @@ def corrupt(
             items, job, folder, n_workers=workers, executor=executor, index_name=index, on_report=advance
         )
     nothing = not any(report.outputs for report in reports)
-    if nothing and not resumed and num_shards == 1 and (len(reports) == 1 or overwrite):
+    not_worth_keeping = batch.is_replacing(folder) or (not resumed and (len(reports) == 1 or overwrite))
+    if nothing and num_shards == 1 and not_worth_keeping:
         batch.withdraw(folder)
     if len(reports) == 1 and not reports[0].outputs:
         _log(f"mrisim: {reports[0].failures[0]}")

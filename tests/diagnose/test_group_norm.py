@@ -71,6 +71,29 @@ def test_a_weight_that_is_none_is_not_rounded_to_a_number():
     assert bool(y[:, 3].isnan().all()) and not bool(y[:, :3].isnan().any())
 
 
+def test_squares_beyond_the_largest_number_are_not_taken_for_a_flat_image():
+    layer, x, _ = drawn((2, 16, 8, 8), 8, torch.float32)
+    x.data[0] *= 1e25
+    y = layer(x)
+    assert bool(y[0].isnan().all()) and not bool(y[1].isnan().any())
+
+
+def test_an_image_without_contrast_and_without_eps_is_no_number_as_in_torch():
+    layer, x = GroupNorm(4, 8, eps=0), channels_last(torch.ones((2, 8, 4, 4)))
+    assert bool(layer(x).isnan().all()) and bool(layer(x.contiguous()).isnan().all())
+
+
+@pytest.mark.parametrize("n_channels", [4, 16])
+def test_another_number_of_channels_is_refused(n_channels: int):
+    with pytest.raises(RuntimeError, match="Expected weight to be a vector of size equal to the number of channels"):
+        GroupNorm(4, 8)(channels_last(torch.ones((2, n_channels, 4, 4))))
+
+
+def test_a_layer_without_bias_is_torch_s():
+    layer, x = GroupNorm(4, 8, bias=False), channels_last(torch.arange(256.0).reshape(2, 8, 4, 4))
+    torch.testing.assert_close(layer(x), torch.nn.functional.group_norm(x, 4, layer.weight))
+
+
 @pytest.mark.parametrize("affine", [True, False])
 def test_what_has_no_kernel_is_torch_s_own_function_in_the_same_memory_format(affine: bool):
     layer = GroupNorm(4, 8, affine=affine).double()

@@ -245,6 +245,78 @@ def test_a_folder_that_is_read_only_keeps_what_it_holds(
     assert {path.name: path.read_bytes() for path in (tmp_path / "o").iterdir()} == before
 
 
+def test_an_input_within_the_output_is_not_overwritten(mrisim, tmp_path: Path, scan_file: Path) -> None:
+    assert mrisim("corrupt", scan_file, "--kind", "spikes:1", "--out", "o").code == 0
+    mine = Path(shutil.copy(scan_file, tmp_path / "o" / "mine.h5"))
+    result = mrisim("corrupt", mine, scan_file, "--kind", "spikes:2", "--out", "o", "--overwrite")
+    assert result.code == 4 and "the input mine.h5 lies inside the output folder o" in result.err
+    assert mine.read_bytes() == scan_file.read_bytes() and not list((tmp_path / "o").glob(".*"))
+
+
+def test_no_room_for_the_request_brings_back_what_was_there(
+    mrisim, tmp_path: Path, scan_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert mrisim("corrupt", scan_file, "--kind", "spikes:1", "--out", "o").code == 0
+    before = {path.name: path.read_bytes() for path in (tmp_path / "o").iterdir()}
+
+    def full(path: Path, text: str) -> None:
+        raise OSError(errno.ENOSPC, "no space")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(batch, "write_text", full)
+        result = mrisim("corrupt", scan_file, "--kind", "spikes:2", "--out", "o", "--overwrite")
+    assert result.code == 4 and "no room" in result.err
+    assert {path.name: path.read_bytes() for path in (tmp_path / "o").iterdir()} == before
+
+
+def test_an_overwriting_run_that_was_killed_and_then_fails_brings_back_what_was_there(
+    mrisim, tmp_path: Path, scan_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert mrisim("corrupt", scan_file, "--kind", "spikes:1", "--out", "o").code == 0
+    before = {path.name: path.read_bytes() for path in (tmp_path / "o").iterdir()}
+    broken = tmp_path / "broken.h5"
+    broken.write_bytes(scan_file.read_bytes()[:2000])
+    with monkeypatch.context() as killed:
+        killed.setattr(batch, "run", _interrupted)
+        mrisim("corrupt", scan_file, "--kind", "spikes:2", "--out", "o", "--overwrite")
+    assert mrisim("corrupt", broken, "--kind", "spikes:2", "--out", "o").code == 4
+    assert {path.name: path.read_bytes() for path in (tmp_path / "o").iterdir()} == before
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("nowhere", "nowhere is a link to nothing"),
+        ("file/below", "file is a file; expected a folder"),
+        ("odd", "odd holds another request"),
+    ],
+)
+def test_an_output_that_cannot_be_a_folder_is_one_line(
+    mrisim, tmp_path: Path, scan_file: Path, name: str, said: str
+) -> None:
+    (tmp_path / "nowhere").symlink_to(tmp_path / "gone")
+    (tmp_path / "file").touch()
+    (tmp_path / "odd" / "request.json").mkdir(parents=True)
+    result = mrisim("corrupt", scan_file, "--kind", "spikes:1", "--out", name)
+    assert result.code == 4 and said in result.err and len(result.err.splitlines()) == 1
+
+
+def test_no_room_for_the_line_of_a_failure_is_one_line(
+    mrisim, tmp_path: Path, scan_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = Path.open
+
+    def full(path: Path, *mode: str, **options: object) -> object:
+        if path.name == "failures.jsonl":
+            raise OSError(errno.ENOSPC, "no space")
+        return opened(path, *mode, **options)  # type: ignore[arg-type, call-overload]
+
+    scan_file.write_bytes(scan_file.read_bytes()[:2000])
+    monkeypatch.setattr(Path, "open", full)
+    result = mrisim("corrupt", scan_file, "--kind", "spikes:1", "--out", "o")
+    assert result.code == 4 and "failures.jsonl could not be written: no room" in result.err
+
+
 def test_shards_do_not_overwrite(mrisim, scan_file: Path) -> None:
     flags = ["--kind", "spikes:1", "--out", "o", "--num-shards", "2", "--shard-id", "0"]
     result = mrisim("corrupt", scan_file, scan_file.parent, *flags, "--overwrite")
