@@ -1,19 +1,20 @@
-"""Corrupt many files: request folder, resume, workers, failures. Each file is whole or untouched, in any order."""
+"""Corrupt many files: workers, resume, failures. Each file is whole or untouched, in any order."""
 
 from __future__ import annotations
 
 import json
 import shutil
 import time
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mrisim import output_folder
 from mrisim.errors import DataError, MrisimError
-from mrisim.files import PARTIAL, disk_errors_named, emptied, remove, write_text
+from mrisim.files import disk_errors_named, write_text
 from mrisim.formats import bids
 from mrisim.handover import quick_handover
 from mrisim.items import Item, load, usable_slices
@@ -21,13 +22,6 @@ from mrisim.job import Job, Report, attempt
 
 THREAD = "thread"
 """The executor that needs nothing: a pool of threads in this process."""
-REQUEST_FILE = "request.json"
-REPLACED_FOLDER = ".replaced"
-"""Where the output of an earlier run lies, within the output folder, until there is something in its place."""
-DISCARDED_FOLDER = ".discarded"
-"""What that becomes, in one step, when there is: a removal that is cut short must not look like something to keep."""
-FAILURES_FILE = "failures.jsonl"
-DESCRIPTION_FILE = "dataset_description.json"
 DISK_FACTOR = 2
 """Room on disk over the size of the input: the scan, its images, and some for compression that the output lacks."""
 MEMORY_FACTOR = 8
@@ -106,118 +100,6 @@ def size_of(items: Sequence[Item]) -> int:
     return sum(_size_of(item) for item in items)
 
 
-def open_output(out: Path, job: Job, inputs: Iterable[Path], *, overwrite: bool) -> bool:
-    """Make the output folder, or accept an existing one of the same request.
-
-    What lies there and is to be overwritten is set aside, until `run` has put something in its place, or `withdraw`
-    brings it back.
-
-    Returns
-    -------
-    bool
-        Whether output of an earlier run is there to be resumed.
-
-    Raises
-    ------
-    DataError
-        If the folder lies inside an input, belongs to another request, or cannot be written to.
-    """
-    for given in inputs:
-        if given.is_dir() and out.resolve().is_relative_to(given.resolve()):
-            raise DataError(f"the output folder {out.name} lies inside the input {given.name}; expected another place")
-        if overwrite and given.resolve().is_relative_to(out.resolve()):
-            raise DataError(f"the input {given.name} lies inside the output folder {out.name}; expected another --out")
-    _check_folder(out)
-    if _request_in(out) is None or _request_in(out / REPLACED_FOLDER) is None:
-        with disk_errors_named(out.name):
-            _bring_back(out)  # killed on the way there, or back
-    # A file that was being written at a kill, or by a shard that starts just now, is nobody's.
-    started = out.exists() and any(entry.suffix != PARTIAL for entry in out.iterdir())
-    known = _request_in(out)
-    same = started and known == job.record()
-    if started and not overwrite and not same:
-        raise DataError(f"the output folder {out.name} holds another request; use --overwrite or another --out")
-    if same and (not overwrite or (out / REPLACED_FOLDER).exists()):  # where it was overwriting, it goes on
-        return True
-    if started and known is None:
-        raise DataError(f"the output folder {out.name} holds files that are not ours; expected another --out")
-    try:
-        with disk_errors_named(out.name):
-            if started:
-                _set_aside(out)
-            write_text(out / REQUEST_FILE, json.dumps(job.record(), indent=1) + "\n")
-    except DataError:
-        with suppress(OSError):
-            _bring_back(out)
-        raise
-    return False
-
-
-def _check_folder(out: Path) -> None:
-    place = next(place for place in (out, *out.absolute().parents) if place.exists() or place.is_symlink())
-    if not place.is_dir():
-        what = "a file" if place.exists() else "a link to nothing"
-        raise DataError(f"the output {place.name} is {what}; expected a folder, or a name that is free")
-
-
-def _request_in(out: Path) -> dict[str, Any] | None:
-    """Return the request of an output folder; None where there is none, or somebody else's file of that name."""
-    try:
-        known = json.loads((out / REQUEST_FILE).read_text(encoding="utf-8"))
-    except (FileNotFoundError, IsADirectoryError, ValueError):
-        return None
-    return known if isinstance(known, dict) and {"requests", "seed"} <= known.keys() else None
-
-
-def _set_aside(out: Path) -> None:
-    """Keep the output of an earlier run within the folder, which may be a volume of its own, or where the user stands.
-
-    Until all of it is there, or back, only one of the two places has a request.
-    """
-    earlier = out / REPLACED_FOLDER
-    if earlier.exists():  # an attempt to replace it that never ended
-        emptied(out, keep=(REPLACED_FOLDER, REQUEST_FILE))
-        return
-    earlier.mkdir()
-    for entry in list(out.iterdir()):
-        if entry != earlier:
-            entry.rename(earlier / entry.name)
-
-
-def _bring_back(out: Path) -> None:
-    """Put the output of an earlier run back where it was, if any was set aside."""
-    earlier = out / REPLACED_FOLDER
-    if earlier.exists():
-        for entry in list(earlier.iterdir()):
-            if (out / entry.name).is_dir():  # a rename takes the place of files alone
-                remove(out / entry.name)
-            entry.rename(out / entry.name)
-        earlier.rmdir()
-
-
-def _discard(out: Path) -> None:
-    """Remove the output of an earlier run, now that there is something in its place."""
-    shutil.rmtree(out / DISCARDED_FOLDER, ignore_errors=True)
-    with suppress(FileNotFoundError):  # there is none, or another shard was first
-        (out / REPLACED_FOLDER).rename(out / DISCARDED_FOLDER)
-        shutil.rmtree(out / DISCARDED_FOLDER, ignore_errors=True)
-
-
-def is_replacing(out: Path) -> bool:
-    """Return whether the output of an earlier run still waits for something to be put in its place."""
-    return (out / REPLACED_FOLDER).exists() and not any(out.glob("index*.jsonl"))
-
-
-def withdraw(out: Path) -> None:
-    """Take an output folder back in which nothing came about; what else lies there, or lay there before, stays."""
-    for name in (REQUEST_FILE, FAILURES_FILE, DESCRIPTION_FILE):
-        (out / name).unlink(missing_ok=True)
-    with disk_errors_named(out.name):
-        _bring_back(out)
-    with suppress(OSError):  # it holds something, or is where the user stands
-        out.rmdir()
-
-
 def run(
     items: Sequence[Item],
     job: Job,
@@ -235,7 +117,7 @@ def run(
     items : sequence of Item
     job : Job
     out : Path
-        A folder that `open_output` accepted.
+        A folder that `output_folder.open_output` accepted.
     n_workers : int
         Files at a time; with threads, a single file spreads its slices over them.
     executor : str
@@ -251,17 +133,17 @@ def run(
         In the order of the items.
     """
     if any(item.path is not None and item.path.name.lower().endswith((".nii", ".nii.gz")) for item in items):
-        write_text(out / DESCRIPTION_FILE, json.dumps(bids.dataset_description(), indent=1) + "\n")
+        write_text(out / output_folder.DESCRIPTION_FILE, json.dumps(bids.dataset_description(), indent=1) + "\n")
     reports = {}
     with closing(_reports(executor, items, job, out, n_workers)) as coming:
         for report in coming:
-            _append(out / (FAILURES_FILE if report.failures else index_name), report)
+            _append(out / (output_folder.FAILURES_FILE if report.failures else index_name), report)
             if report.failures and report.outputs:
                 _append(out / index_name, report)
             on_report(report)
             reports[report.item_id] = report
     if any(report.outputs for report in reports.values()):
-        _discard(out)
+        output_folder.discard(out)
     return [reports[item.item_id] for item in items]
 
 
@@ -323,7 +205,7 @@ def summary_lines(reports: Sequence[Report], job: Job, out: Path) -> list[str]:
     failed = sum(bool(report.failures) for report in reports)
     lines.append(
         f"wrote {done} of {len(reports)} to {out}"
-        + (f"; {failed} with failures, see {FAILURES_FILE}" if failed else "")
+        + (f"; {failed} with failures, see {output_folder.FAILURES_FILE}" if failed else "")
     )
     return lines
 

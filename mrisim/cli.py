@@ -93,7 +93,7 @@ def corrupt(
 ) -> None:
     """Corrupt scans: write the scan, its reconstruction, a preview and a sidecar that replays it."""
     requests = parse_requests(kind, level, param)
-    from mrisim import batch
+    from mrisim import batch, output_folder
     from mrisim.fourier import resolve_device
     from mrisim.items import find_items, shard_of
     from mrisim.job import Job
@@ -112,14 +112,14 @@ def corrupt(
         _print_result({"items": len(items), "out": folder.name, **cost.record()}, cost.lines(len(items)), as_json)
         return
     batch.check_room(folder, batch.DISK_FACTOR * batch.size_of(items))
-    resumed = batch.open_output(folder, job, inputs or [], overwrite=overwrite)
+    resumed = output_folder.open_output(folder, job, inputs or [], overwrite=overwrite)
     if resumed:
         _log(f"resuming the run in {folder}")
     elif len(items) > 1:
         try:
             _log(*batch.estimate(items, job).lines(len(items)))
         except MrisimError:  # none of them can be read
-            batch.withdraw(folder)
+            output_folder.withdraw(folder)
             raise
     index = f"index-{shard_id}-of-{num_shards}.jsonl" if num_shards > 1 else "index.jsonl"
     signal.signal(signal.SIGTERM, _on_sigterm)
@@ -128,9 +128,9 @@ def corrupt(
             items, job, folder, n_workers=workers, executor=executor, index_name=index, on_report=advance
         )
     nothing = not any(report.outputs for report in reports)
-    not_worth_keeping = batch.is_replacing(folder) or (not resumed and (len(reports) == 1 or overwrite))
+    not_worth_keeping = output_folder.is_replacing(folder) or (not resumed and (len(reports) == 1 or overwrite))
     if nothing and num_shards == 1 and not_worth_keeping:
-        batch.withdraw(folder)
+        output_folder.withdraw(folder)
     if len(reports) == 1 and not reports[0].outputs:
         _log(f"mrisim: {reports[0].failures[0]}")
         raise typer.Exit(reports[0].exit_code)

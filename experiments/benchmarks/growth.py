@@ -28,7 +28,7 @@ import numpy as np
 from comparison import Benchmark, Contender, command_line, measured, save
 from inputs import scan_of
 
-from mrisim import batch, formats
+from mrisim import batch, formats, output_folder
 from mrisim.artifacts.motion import Motion, MotionLatents
 from mrisim.corrupt import Realisation, Request, apply
 from mrisim.items import Item, find_items
@@ -112,7 +112,7 @@ def write_file(path: Path, scan: Scan) -> Path:
 
 def run(items: Sequence[Item], out: Path, **how: object) -> None:
     """Run a batch into an empty folder."""
-    batch.open_output(out, JOB, [], overwrite=True)
+    output_folder.open_output(out, JOB, [], overwrite=True)
     reports = batch.run(items, JOB, out, **how)  # type: ignore[arg-type]
     assert not any(report.failures or report.resumed for report in reports)
 
@@ -141,7 +141,7 @@ def without_work(counts: Sequence[int], folder: Path) -> Iterator[Contender]:
         for index in range(1, count):
             os.link(tiny, many / f"scan{index:05d}.h5")
         items = find_items([many])
-        batch.open_output(done, JOB, [], overwrite=False)
+        output_folder.open_output(done, JOB, [], overwrite=False)
         for item in items:
             (done / f"{item.item_id}.json").touch()
         yield Contender(f"listed {count}", partial(find_items, [many]), "no scan is read")
@@ -165,7 +165,7 @@ def by_workers(sizes: Sizes, folder: Path, dask: dict[int, str]) -> Iterator[Con
 
 def two_shards(given: Path, out: Path) -> None:
     """Run two programs at once, each with half of the files."""
-    batch.open_output(out, JOB, [], overwrite=True)
+    output_folder.open_output(out, JOB, [], overwrite=True)
     code = "from mrisim.cli import main; main()"
     kinds = ("--kind", "motion:3", "--kind", "noise:2", "--device", "cpu")
     commands = [

@@ -18,7 +18,7 @@ import psutil
 import pytest
 from distributed import Client, LocalCluster
 
-from mrisim import batch, dask_executor
+from mrisim import batch, dask_executor, output_folder
 from mrisim.corrupt import Request
 from mrisim.dask_executor import SchedulerLost, spread
 from mrisim.errors import ConfigError, DataError
@@ -112,7 +112,7 @@ def test_an_item_whose_process_is_killed_while_it_writes_is_done_again(
 ) -> None:
     items = find_items([scans])
     for name in ("t", "d"):
-        batch.open_output(tmp_path / name, JOB, [scans], overwrite=False)
+        output_folder.open_output(tmp_path / name, JOB, [scans], overwrite=False)
     batch.run(items, JOB, tmp_path / "t")
     killed, out = tmp_path / "killed", tmp_path / "d"
 
@@ -210,7 +210,7 @@ def test_a_scheduler_that_goes_away_is_an_interruption(client: Client) -> None:
 
 
 def test_a_worker_process_killed_from_outside_loses_nothing(tmp_path: Path, scans: Path) -> None:
-    batch.open_output(tmp_path / "t", JOB, [scans], overwrite=False)
+    output_folder.open_output(tmp_path / "t", JOB, [scans], overwrite=False)
     batch.run(find_items([scans]), JOB, tmp_path / "t")
     arguments = command(scans, *FLAGS, "--out", tmp_path / "d", "--executor", "dask", "--workers", "2")
     process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)

@@ -33,7 +33,7 @@ LAYERS = [
     {"sidecar", "kinds", "testing"},
     {"items", "calibrate", "preview", "selftest", "doctor", "progress", "cohort"},
     {"job", "contact_sheet", "describe_scan"},
-    {"batch", "dask", "replay"},
+    {"batch", "dask", "output_folder", "replay"},
     {"cli"},
 ]
 LAYER_OF = {name: depth for depth, names in enumerate(LAYERS) for name in names}
