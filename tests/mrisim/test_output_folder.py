@@ -172,6 +172,21 @@ def test_an_overwriting_run_that_was_killed_and_then_fails_brings_back_what_was_
     assert {path.name: path.read_bytes() for path in (tmp_path / "o").iterdir()} == before
 
 
+def test_what_an_overwriting_run_has_made_before_a_kill_stays_when_it_goes_on_and_fails(
+    mrisim, tmp_path: Path, scan_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert mrisim("corrupt", scan_file, "--kind", "spikes:1", "--out", "o").code == 0
+    with monkeypatch.context() as killed:
+        killed.setattr(output_folder, "discard", _interrupted)
+        mrisim("corrupt", scan_file, "--kind", "spikes:2", "--out", "o", "--overwrite")
+    made = (tmp_path / "o" / "file1.h5").read_bytes()
+    broken = tmp_path / "broken.h5"
+    broken.write_bytes(scan_file.read_bytes()[:2000])
+    assert mrisim("corrupt", broken, "--kind", "spikes:2", "--out", "o").code == 4
+    assert (tmp_path / "o" / "file1.h5").read_bytes() == made
+    assert json.loads((tmp_path / "o" / "request.json").read_text())["requests"][0]["level"] == 2
+
+
 @pytest.mark.parametrize(
     ("name", "said"),
     [
