@@ -18,6 +18,7 @@ from typing import Any
 import torch
 
 from diagnose.adapt import Adaptation, batch_norms, reestimate_statistics
+from diagnose.clean_scans import CleanScans
 from diagnose.cost_estimate import Cost, as_time, image_bytes, seconds_per_image
 from diagnose.dataset import SliceTable
 from diagnose.evaluation.parts import has_part, read_part, write_part
@@ -119,7 +120,7 @@ class OpenEvaluation:
         _idle_adaptations(models, request)
         folder = open_output(out, Path("evaluations"), record, overwrite)
         splits = {split: table.of_split(split) for split in ("train", "val", "test")}
-        store = image_store(models[0].crop, n_threads=n_threads)
+        store = image_store(models[0].crop, n_threads=n_threads, scans=CleanScans())
         return cls(models, request, folder, splits, store, digest([record, table.identity, device, simulator_hash()]))
 
     @property

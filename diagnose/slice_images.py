@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from diagnose.clean_scans import NOTHING_KEPT, CleanScans
 from diagnose.dataset import SliceTable
 from diagnose.evaluation.released_artifacts import (
     ALL_RELEASED,
@@ -61,19 +62,21 @@ class Shift:
 
 @dataclass(frozen=True)
 class ImageStore:
-    """Where images are kept, how large they are, and how many volumes are made at a time."""
+    """Where images are kept, how large they are, how many volumes are made at a time, and from which scans."""
 
     folder: Path
     crop: int | None = None
     """Side of the centred square in pixels; None keeps the scanner's image."""
     n_threads: int = 1
+    scans: CleanScans = NOTHING_KEPT
+    """Kept where one store makes the images of several shifts."""
 
 
-def image_store(crop: int | None = None, *, n_threads: int = 1) -> ImageStore:
+def image_store(crop: int | None = None, *, n_threads: int = 1, scans: CleanScans = NOTHING_KEPT) -> ImageStore:
     """Return the store in the user's cache folder, beside the cohorts."""
     from mrisim.cohort_cache import cache_folder
 
-    return ImageStore(cache_folder().parent / "slice-images", crop, n_threads)
+    return ImageStore(cache_folder().parent / "slice-images", crop, n_threads, scans)
 
 
 def make_images(
@@ -83,6 +86,7 @@ def make_images(
     crop: int | None = None,
     slices: Sequence[int] | None = None,
     item_id: str | None = None,
+    scans: CleanScans = NOTHING_KEPT,
 ) -> np.ndarray:
     """Return magnitude images of a volume's slices after a shift.
 
@@ -96,6 +100,8 @@ def make_images(
         Positions in the file; the corruption is the same as in a run over all of them.
     item_id : str, optional
         Name in the random streams; the stem of the file by default, so that every run sees the same corruption.
+    scans : CleanScans, optional
+        Reads the file, or has kept what it read.
 
     Returns
     -------
@@ -106,21 +112,14 @@ def make_images(
     DataError
         If the file cannot be read, holds NaN, or is smaller than the crop.
     """
-    from mrisim import formats
     from mrisim.artifacts import spec_class
     from mrisim.corrupt import corrupt
     from mrisim.reconstruct import crop_to_recon, reconstruct
 
-    scan = formats.read(volume.path)
-    broken = formats.corrupt_slices(scan)
-    if broken:
-        raise DataError(f"{volume.file}: slice {broken[0]} holds NaN, Inf or nothing; expected finite k-space")
-    if scan.n_slices != volume.n_slices:
-        raise DataError(
-            f"{volume.file} has {scan.n_slices} slices of k-space; expected {volume.n_slices}, as in its target"
-        )
+    in_kspace = shift.kind != CLEAN and shift.kind not in LEVELS
+    scan = scans.of(volume, measured=in_kspace and shift.level > 0)
     artifacts: list[Any] = []
-    if shift.kind != CLEAN and shift.kind not in LEVELS:
+    if in_kspace:
         artifacts.append(spec_class(shift.kind).at_level(shift.level, n_coils=scan.n_coils))
     result = corrupt(scan, artifacts, seed=shift.seed, item_id=item_id or volume.stem, slices=slices)
     images = crop_to_recon(reconstruct(result.scan, shift.reconstruction).magnitude, scan.acquisition)
@@ -246,7 +245,12 @@ def fill_images(
             volume = table.volumes[number]
             shift, item_id = shift_of(volume)
             made = make_images(
-                volume, shift, crop=store.crop, slices=table.index_in_volume[rows].tolist(), item_id=item_id
+                volume,
+                shift,
+                crop=store.crop,
+                slices=table.index_in_volume[rows].tolist(),
+                item_id=item_id,
+                scans=store.scans,
             )
             if made.shape[1:] != images.shape[1:]:
                 raise DataError(

@@ -24,6 +24,7 @@ import numpy as np
 import torch
 
 from diagnose.adapt import batch_norms
+from diagnose.clean_scans import CleanScans
 from diagnose.cost_estimate import Cost, as_time, image_bytes, seconds_per_image, where
 from diagnose.dataset import SliceTable
 from diagnose.drift.cell import DriftCell, Reference, SplitMaterial, drift_rows, swap_rows
@@ -139,7 +140,7 @@ def _make_cells(
     request, table = analysis.request, analysis.table
     # Sums differ from one device to another: a table is of one.
     made_by = {"simulator": simulator_hash(), "device": analysis.models[0].execution.device}
-    store = image_store(analysis.models[0].crop, n_threads=n_threads)
+    store = image_store(analysis.models[0].crop, n_threads=n_threads, scans=CleanScans())
     rows = drawn_slices(len(table.labels), request.n_slices)
     references: dict[tuple[str, str], Reference] = {}
     found: dict[tuple[int, int], dict[str, Any]] = {}

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from diagnose.checkpoint import Architecture, ModelDescription, load_model
+from diagnose.clean_scans import NOTHING_KEPT, CleanScans
 from diagnose.cost_estimate import (
     Cost,
     as_time,
@@ -59,7 +60,8 @@ def prepare(
     spec: TrainSpec, table: SliceTable, progress: Progress | None, *, n_threads: int, group: ProcessGroup
 ) -> Classification:
     """Make the clean images, or find them in the cache, and fit the input scaling on those of training."""
-    store = image_store(spec.crop, n_threads=n_threads)
+    scans = CleanScans() if spec.train_shift else NOTHING_KEPT  # read again in every epoch
+    store = image_store(spec.crop, n_threads=n_threads, scans=scans)
     parts = {split: table.of_split(split) for split in ("train", "val", "test")}
 
     def make_all() -> dict[str, np.ndarray]:

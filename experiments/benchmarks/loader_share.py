@@ -5,8 +5,9 @@
 Network and images of experiments/normalization/laptop.yaml (width 16, stem stride 2, batch 32, 96 x 96, 4 coils),
 one thread, 64 patients. A run of three epochs is timed by the calls that a caller of `fit` gets: an epoch counts from
 the end of the one before to its last step, so that corruption counts wherever it is done, and validation does not. The
-first epoch warms up. The third row is the corruption of one epoch alone: if the clean step and it add up to the step
-with corruption, nothing is done at the same time.
+first epoch warms up, and reads the files: as far as they fit (`diagnose.clean_scans`), they are kept from then on. The
+third row is the corruption of one epoch alone, after the first: if the clean step and it add up to the step with
+corruption, nothing is done at the same time.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from pathlib import Path
 
 from comparison import Benchmark, Contender, command_line, measured, save
 
+from diagnose.clean_scans import CleanScans
 from diagnose.dataset import load_slice_table
 from diagnose.run_folder import DataLocation, recall_execution
 from diagnose.slice_images import Shift, image_store, split_images
@@ -77,10 +79,10 @@ def train(spec: TrainSpec, location: DataLocation, folder: Path) -> list[float]:
     return clock.seconds_per_step
 
 
-def corrupt_epoch(spec: TrainSpec, location: DataLocation, path: Path) -> None:
-    """Make the corrupted images of one epoch, as a run does."""
+def corrupt_epoch(spec: TrainSpec, location: DataLocation, path: Path, scans: CleanScans) -> None:
+    """Make the corrupted images of one epoch, as a run does that has kept its scans in the epochs before."""
     table = load_slice_table(spec.data_request(location.root)).of_split("train")
-    store = image_store(spec.crop)
+    store = image_store(spec.crop, scans=scans)
     clean = split_images(table, Shift(), store)
     order = epoch_order(table.labels, seed=spec.seed, epoch=1)
     shifted_epoch(path, table, clean, order, store, draw=("random", spec.corruption_seed, 1))
@@ -121,7 +123,9 @@ def main() -> None:
         contenders = [
             Contender(CLEAN, partial(noted, partial(train, spec, location, folder / "clean"), steps[CLEAN])),
             Contender(SHIFTED, partial(noted, partial(train, shifted, location, folder / "shifted"), steps[SHIFTED])),
-            Contender(ALONE, partial(corrupt_epoch, shifted, location, folder / "alone.npy"), "no step is taken"),
+            Contender(
+                ALONE, partial(corrupt_epoch, shifted, location, folder / "alone.npy", CleanScans()), "no step is taken"
+            ),
         ]
         record = measured(TITLE, Benchmark(contenders), options)
     alone = next(row["wall_s"] for row in record["rows"] if row["contender"] == ALONE)

@@ -1,0 +1,118 @@
+"""Scans kept in memory: the same images, fewer files read, no more memory than allowed."""
+
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from diagnose.clean_scans import CleanScans
+from diagnose.dataset import DataRequest, SliceTable, load_slice_table
+from diagnose.run_folder import DataLocation
+from diagnose.slice_images import Shift, make_images
+from diagnose.testing import SMALL, write_cohort
+from diagnose.train import fit
+from diagnose.training.spec import TrainSpec
+from mrisim import formats
+from mrisim.errors import DataError
+from mrisim.reference import measure_reference
+
+SHIFTS = (Shift(), Shift("noise", 3), Shift("motion", 2), Shift("madaan-rice", 2), Shift("noise", 0))
+
+
+@pytest.fixture
+def own_cohort(tmp_path: Path) -> Path:
+    """A cohort that the test may damage."""
+    return write_cohort(tmp_path / "cohort")
+
+
+@pytest.fixture
+def read_files(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names of the files that were read for their k-space, in order."""
+    names: list[str] = []
+    read = formats.read
+
+    def noted(path, **options):
+        names.append(Path(path).name)
+        return read(path, **options)
+
+    monkeypatch.setattr(formats, "read", noted)
+    return names
+
+
+def _of_val(cohort: Path) -> SliceTable:
+    return load_slice_table(DataRequest(cohort)).of_split("val")
+
+
+def _n_bytes_measured(volume) -> int:
+    """Return what a scan takes: k-space, maps, magnitude and foreground."""
+    scan = formats.read(volume.path)
+    assert scan.csm is not None
+    return scan.kspace.nbytes + scan.csm.nbytes + scan.n_slices * int(np.prod(scan.matrix)) * (4 + 1)
+
+
+def test_images_are_the_same_whatever_was_made_before(cohort: Path, read_files: list[str]):
+    volume, scans = _of_val(cohort).volumes[0], CleanScans()
+    expected = [make_images(volume, shift) for shift in SHIFTS]
+    assert len(read_files) == len(SHIFTS)
+    read_files.clear()
+    for order in (range(len(SHIFTS)), reversed(range(len(SHIFTS)))):
+        for number in order:
+            assert np.array_equal(make_images(volume, SHIFTS[number], scans=scans), expected[number])
+    assert len(read_files) == 1
+
+
+def test_the_reference_is_measured_once_and_only_where_it_is_asked_for(cohort: Path, monkeypatch: pytest.MonkeyPatch):
+    measured = []
+    monkeypatch.setattr(
+        "mrisim.reference.measure_reference", lambda scan: measured.append(1) or measure_reference(scan)
+    )
+    volume, scans = _of_val(cohort).volumes[0], CleanScans()
+    assert scans.of(volume, measured=False).reference is None and not measured
+    first = scans.of(volume, measured=True).reference
+    assert first is not None and scans.of(volume, measured=True).reference is first
+    assert scans.of(volume, measured=False).reference is first and len(measured) == 1
+
+
+@pytest.mark.parametrize("spare", [0, -1])
+def test_what_came_first_stays_and_the_limit_holds(cohort: Path, read_files: list[str], spare: int):
+    volumes = load_slice_table(DataRequest(cohort)).of_split("train").volumes[:3]
+    scans = CleanScans(2 * _n_bytes_measured(volumes[0]) + spare)
+    read_files.clear()
+    for volume in 2 * volumes:
+        scans.of(volume, measured=False)  # counted again when it grows by its reference
+        scans.of(volume, measured=True)
+    first, second, third = (volume.path.name for volume in volumes)
+    assert read_files[0] == first and read_files.count(first) == 1
+    # one byte short, the second stays as it was read, and its reference is measured anew
+    assert read_files.count(second) == 1 and read_files.count(third) == 4
+    assert (scans.of(volumes[1], measured=False).reference is not None) == (spare == 0)
+
+
+def test_a_file_that_changes_is_read_again(own_cohort: Path):
+    volume, scans = _of_val(own_cohort).volumes[0], CleanScans()
+    before = make_images(volume, Shift(), scans=scans)
+    with h5py.File(volume.path, "r+") as file:
+        file["kspace"][...] = 2 * file["kspace"][...]
+    np.testing.assert_allclose(make_images(volume, Shift(), scans=scans), 2 * before, rtol=1e-6)
+
+
+def test_a_file_that_is_gone_or_broken_is_said_so_each_time(own_cohort: Path):
+    first, second = _of_val(own_cohort).volumes[:2]
+    scans = CleanScans()
+    with h5py.File(first.path, "r+") as file:
+        file["kspace"][1] = np.nan
+    second.path.unlink()
+    for _ in range(2):
+        with pytest.raises(DataError, match=f"{first.path.name}: slice 1 holds NaN"):
+            scans.of(first, measured=True)
+        with pytest.raises(DataError, match=second.path.name):
+            scans.of(second, measured=False)
+
+
+def test_training_with_corruption_reads_a_file_once_for_all_epochs(cohort: Path, tmp_path: Path, read_files: list[str]):
+    spec = TrainSpec(**{**SMALL, "epochs": 3, "train_shift": "noise:3"})
+    fit(spec, DataLocation(cohort), tmp_path / "run")
+    of_train = [volume.path.name for volume in load_slice_table(DataRequest(cohort)).of_split("train").volumes]
+    # the first file's image is looked at for its size, here and there; three epochs would be three more for each
+    assert max(read_files.count(name) for name in of_train[1:]) == 1
