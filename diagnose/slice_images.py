@@ -13,7 +13,6 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
@@ -35,8 +34,8 @@ from diagnose.evaluation.released_artifacts import (
 from diagnose.volumes import Volume
 from mrisim.errors import ConfigError, DataError
 from mrisim.files import disk_errors_named
-from mrisim.handover import quick_handover
 from mrisim.seeding import stream
+from mrisim.worker_threads import worker_threads
 
 CLEAN = "clean"
 ABANDONED_S = 86_400
@@ -260,7 +259,7 @@ def fill_images(
             images[rows] = made
 
     n_volumes = len(table.volumes)
-    with quick_handover(), ThreadPoolExecutor(max_workers=max(1, store.n_threads)) as pool:
+    with worker_threads(store.n_threads) as pool:
         for done, _ in enumerate(pool.map(one_volume, range(n_volumes)), start=1):
             if progress is not None:
                 progress("images", done, n_volumes)

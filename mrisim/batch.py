@@ -6,7 +6,6 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Generator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,9 +15,9 @@ from mrisim import output_folder
 from mrisim.errors import DataError, MrisimError
 from mrisim.files import disk_errors_named, write_text
 from mrisim.formats import bids
-from mrisim.handover import quick_handover
 from mrisim.items import Item, load, usable_slices
 from mrisim.job import Job, Report, attempt
+from mrisim.worker_threads import worker_threads
 
 THREAD = "thread"
 """The executor that needs nothing: a pool of threads in this process."""
@@ -176,7 +175,7 @@ def _reports(
         yield from dask_executor.reports(executor, items, job, out, n_workers)
         return
     n_threads = n_workers if len(items) == 1 else 1
-    with quick_handover(), ThreadPoolExecutor(max_workers=n_workers) as pool:
+    with worker_threads(n_workers) as pool:
         try:
             yield from pool.map(lambda item: attempt(item, job, out, n_threads=n_threads), items)
         except BaseException:

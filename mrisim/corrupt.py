@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,6 +15,7 @@ from mrisim.reference import reference_of
 from mrisim.scan import ObjectModel, Scan
 from mrisim.seeding import stream
 from mrisim.slice_batches import corrupted_at_once
+from mrisim.worker_threads import side_by_side, worker_threads
 
 POOR_FIT = 0.10
 """Model-fit error ||y - E x|| / ||y|| above which the user is warned."""
@@ -170,10 +170,11 @@ def apply(
     groups = _groups(scan, n_threads, device, sharing)
     keep_freed_memory()
     if min(n_threads, len(groups)) > 1:
-        with ThreadPoolExecutor(max_workers=n_threads) as pool:
+        with worker_threads(n_threads) as pool:
             parts = list(pool.map(corrupted, groups))
     else:  # the memory of a new thread has to be asked for anew: a fifth of the time
-        parts = [corrupted(positions) for positions in groups]
+        with side_by_side():
+            parts = [corrupted(positions) for positions in groups]
     first = parts[0].scan
     whole = replace(
         scan,

@@ -6,7 +6,6 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -19,6 +18,7 @@ from diagnose.segmentation.case_table import content_mark
 from diagnose.segmentation.volume_scaling import VolumeScaling, brain_mask, z_scored
 from mrisim.errors import DataError
 from mrisim.files import written_whole
+from mrisim.worker_threads import worker_threads
 
 BYTES_PER_VOXEL = 17
 """Four contrasts in single precision, and a label."""
@@ -69,7 +69,7 @@ def labelled_volumes(
         If a file cannot be read, a contrast has no spread, or there is no room.
     """
     found = []
-    with ThreadPoolExecutor(max_workers=max(1, n_threads)) as pool:
+    with worker_threads(n_threads) as pool:
         for done, volume in enumerate(pool.map(lambda case: _volume(case, scaling), cases), start=1):
             found.append(volume)
             if progress is not None:

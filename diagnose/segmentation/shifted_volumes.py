@@ -14,7 +14,6 @@ skull are missing, and what is corrupted is an interpolated image (Shimron et al
 from __future__ import annotations
 
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
@@ -26,6 +25,7 @@ from diagnose.segmentation.volume_scaling import VolumeScaling, brain_mask
 from diagnose.slice_images import Shift, make_images
 from diagnose.volumes import Volume
 from mrisim.errors import DataError
+from mrisim.worker_threads import worker_threads
 
 TOLERANCE = 1e-3
 """Of the clean reconstruction against the image of the case, over its maximum."""
@@ -88,6 +88,6 @@ class ShiftedCase:
         DataError
             If a contrast is left without spread within the brain.
         """
-        with ThreadPoolExecutor(max_workers=max(1, n_threads)) as pool:
+        with worker_threads(n_threads) as pool:
             contrasts = list(pool.map(lambda channel: self._contrast(channel, shift), CHANNELS))
         return scaled(np.stack(contrasts), scaling, self.brain)

@@ -17,7 +17,7 @@ from diagnose.testing import N_PATIENTS, N_SLICES, SIZE, SPOTS, read_rows, write
 from diagnose.volumes import Volume
 from mrisim.artifacts import KINDS
 from mrisim.errors import ConfigError, DataError
-from mrisim.handover import HANDOVER_S
+from mrisim.worker_threads import HANDOVER_S
 
 
 @pytest.fixture

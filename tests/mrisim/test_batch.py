@@ -6,8 +6,8 @@ from types import SimpleNamespace
 import pytest
 
 from mrisim import batch
-from mrisim.handover import HANDOVER_S
 from mrisim.job import Report
+from mrisim.worker_threads import HANDOVER_S
 
 
 @pytest.mark.parametrize("fails", [False, True])

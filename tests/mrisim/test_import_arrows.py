@@ -8,7 +8,7 @@ LAYERS = [
     {
         "errors",
         "files",
-        "handover",
+        "worker_threads",
         "fourier",
         "host_fft",
         "fft_kernels",
