@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import lru_cache
+
 import numpy as np
 import scipy.linalg
 import scipy.ndimage as ndi
-from scipy.interpolate import make_interp_spline
 
 from mrisim.errors import DataError
 from mrisim.espirit import espirit_maps
@@ -81,10 +83,11 @@ def estimate_csm(scan: Scan, *, device: str = "cpu") -> Array:
 
 def calibration_width(sampled: np.ndarray) -> int:
     """Return the width of the largest fully sampled square about the centre of k-space; 0 if the centre is missing."""
-    width = 0
-    while width < min(sampled.shape) and resize_centred(sampled, (width + 1, width + 1)).all():
-        width += 1
-    return width
+    # a square of width w reaches from w // 2 samples before the centre to (w - 1) // 2 behind it
+    offsets = [np.arange(n) - n // 2 for n in sampled.shape]
+    rows, columns = (np.where(offset < 0, -2 * offset, 2 * offset + 1) for offset in offsets)
+    first_with = np.maximum(rows[:, None], columns)
+    return int(min(first_with[~sampled].min(initial=np.iinfo(int).max) - 1, *sampled.shape))
 
 
 def receive_shading(maps: np.ndarray, inside: np.ndarray, pixel_mm: tuple[float, float]) -> np.ndarray:
@@ -205,23 +208,44 @@ def _continue_outward(maps: np.ndarray, energy: np.ndarray) -> np.ndarray:
     """Replace the maps where the signal is weak by a smooth continuation from where it is strong; RSS stays 1."""
     smooth = np.tensordot(maps, energy, axes=2)[:, None, None] / energy.sum() * np.ones(energy.shape)
     weight = energy + 0.0
+    weighted = weight * maps
     for width in (GRID / 4, GRID / 8, GRID / 16, GRID / 32, 0.0):
-        spread = ndi.gaussian_filter(weight, width, mode="nearest")
-        mean = weight * maps
-        for part in mean:
-            part.real = ndi.gaussian_filter(part.real, width, mode="nearest")
-            part.imag = ndi.gaussian_filter(part.imag, width, mode="nearest")
+        spread, mean = _blurred(weight, width), _blurred(weighted, width)
         # From the widest kernel to none: each level speaks where it has seen signal, and else hands the last one on.
         smooth = (mean + WEIGHT_FLOOR * smooth) / (spread + WEIGHT_FLOOR)
     norm = np.sqrt(np.sum(np.abs(smooth) ** 2, axis=0))
     return smooth / np.where(norm > 0, norm, 1)
 
 
+def _blurred(images: np.ndarray, width: float) -> np.ndarray:
+    """Return images (..., rows, columns) after a Gaussian filter of this standard deviation in pixels."""
+    return _along_both_axes([_blur(n, width) for n in images.shape[-2:]], images)
+
+
 def _interpolate(maps: np.ndarray, matrix: tuple[int, int]) -> np.ndarray:
     """Interpolate from the coarse grid to the matrix, by cubic splines; the centre pixel stays the centre pixel."""
-    for axis, n_fine in zip((1, 2), matrix, strict=True):
-        n = maps.shape[axis]
-        if n < n_fine:
-            spline = make_interp_spline((np.arange(n) - n // 2) / n, maps, axis=axis)
-            maps = spline((np.arange(n_fine) - n_fine // 2) / n_fine)
-    return maps.astype(np.complex64)
+    return _along_both_axes([_splines(n, n_fine) for n, n_fine in zip(maps.shape[1:], matrix, strict=True)], maps)
+
+
+def _along_both_axes(matrices: Sequence[np.ndarray], images: np.ndarray) -> np.ndarray:
+    """Return R x C^T of images x (..., rows, columns), for real matrices R and C: one product for a whole filter."""
+    of_rows, of_columns = matrices
+    images = np.ascontiguousarray(images)
+    rows = (of_rows @ images.view(of_rows.dtype)).view(images.dtype)  # of complex numbers: both parts are columns
+    return rows @ of_columns.T.astype(images.dtype)
+
+
+@lru_cache(maxsize=32)
+def _blur(n: int, width: float) -> np.ndarray:
+    return ndi.gaussian_filter(np.eye(n), (width, 0), mode="nearest").astype(np.float32)
+
+
+@lru_cache(maxsize=32)
+def _splines(n: int, n_fine: int) -> np.ndarray:
+    """Return what takes n values to n_fine, (n_fine, n); never to fewer."""
+    if n >= n_fine:
+        return np.eye(n, dtype=np.float32)
+    from scipy.interpolate import make_interp_spline  # takes a tenth of a second to import
+
+    spline = make_interp_spline((np.arange(n) - n // 2) / n, np.eye(n))
+    return spline((np.arange(n_fine) - n_fine // 2) / n_fine).astype(np.float32)

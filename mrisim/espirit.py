@@ -15,9 +15,13 @@ from __future__ import annotations
 import numba
 import numpy as np
 import scipy.fft
+import scipy.linalg
 
 TOLERANCE = 1e-5
 """Change of a unit eigenvector in one iteration below which it stands."""
+N_POWER_ITERATIONS = 4
+"""For a rough largest eigenvalue of the calibration's Gram matrix."""
+ROUNDING = 1e-4
 _LANES = 32
 """Rows that are iterated side by side, until the slowest of them stands."""
 
@@ -78,13 +82,29 @@ def _signal_kernels(calibration: np.ndarray, width: int, threshold: float) -> np
     matrix = windows.transpose(1, 2, 0, 3, 4).reshape(-1, n_coils * width**2)
     matrix = matrix / np.abs(calibration).max()
     if len(matrix) < matrix.shape[1]:
-        power, left = np.linalg.eigh(matrix @ matrix.conj().T)
-        kept = power > threshold**2 * power[-1]
-        kernels = left[:, kept].conj().T @ matrix / np.sqrt(power[kept])[:, None]
+        power, left = _dominant(matrix @ matrix.conj().T, threshold**2)
+        kernels = left.conj().T @ matrix / np.sqrt(power)[:, None]
     else:
-        power, right = np.linalg.eigh(matrix.conj().T @ matrix)
-        kernels = right[:, power > threshold**2 * power[-1]].conj().T
+        kernels = _dominant(matrix.conj().T @ matrix, threshold**2)[1].conj().T
     return kernels.reshape(-1, n_coils, width, width)
+
+
+def _dominant(gram: np.ndarray, share: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return the eigenvalues of a Gram matrix above a share of the largest, ascending, and their vectors as columns.
+
+    To find only these few takes two thirds of the time. In double precision: kernels near the threshold would change
+    with the last bit of the k-space.
+    """
+    if not np.isfinite(gram).all():
+        return np.full(1, np.nan, np.float32), np.full((len(gram), 1), np.nan, gram.dtype)
+    vector = gram[:, np.argmax(np.diag(gram).real)]
+    for _ in range(N_POWER_ITERATIONS):
+        vector = gram @ (vector / np.linalg.norm(vector))
+    # What a power iteration says of the largest eigenvalue is not above it: none is missed.
+    above = share * float(np.linalg.norm(vector)) * (1 - ROUNDING)
+    power, vectors = scipy.linalg.eigh(gram.astype(complex), subset_by_value=(above, np.inf), check_finite=False)
+    kept = power > share * power[-1]
+    return power[kept].astype(np.float32), vectors[:, kept].astype(np.complex64)
 
 
 def _products_of_kernels(kernels: np.ndarray) -> np.ndarray:

@@ -3,12 +3,16 @@
 import numpy as np
 import pytest
 import scipy.ndimage as ndi
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
+from scipy.interpolate import make_interp_spline
 from scipy.special import expit
 
-from mrisim.calibration import calibration_width, estimate_csm, receive_shading
+from mrisim.calibration import _blurred, _interpolate, calibration_width, estimate_csm, receive_shading
 from mrisim.coils import simulated_csm
 from mrisim.errors import DataError
-from mrisim.fourier import centred_fft, centred_ifft
+from mrisim.fourier import centred_fft, centred_ifft, resize_centred
 from mrisim.quality import foreground_mask, nrmse, rss
 from mrisim.scan import Acquisition, Scan
 
@@ -151,6 +155,33 @@ def test_calibration_width_is_the_largest_centred_square():
     assert calibration_width(sampled) == 8
     sampled[:, :] = True
     assert calibration_width(sampled) == 31
+
+
+@given(arrays(bool, array_shapes(min_dims=2, max_dims=2, max_side=9), elements=st.sampled_from([True] * 9 + [False])))
+def test_calibration_width_is_that_of_the_last_full_square(sampled: np.ndarray):
+    squares = [resize_centred(sampled, (width, width)) for width in range(1, min(sampled.shape) + 1)]
+    full = [square.all() for square in squares]
+    assert calibration_width(sampled) == (full.index(False) if False in full else len(full))
+
+
+@pytest.mark.parametrize("width", [0.0, 2.0, 16.0])
+def test_blurred_images_are_those_of_a_gaussian_filter(width: float):
+    rng = np.random.default_rng(3)
+    images = (rng.normal(size=(3, 20, 33)) + 1j * rng.normal(size=(3, 20, 33))).astype(np.complex64)
+    expected = ndi.gaussian_filter(images, (0, width, width), mode="nearest")
+    np.testing.assert_allclose(_blurred(images, width), expected, atol=2e-6)
+    np.testing.assert_allclose(_blurred(images.real[1], width), expected.real[1], atol=2e-6)
+
+
+def test_interpolated_maps_are_those_of_cubic_splines_through_the_centre():
+    rng = np.random.default_rng(4)
+    maps = (rng.normal(size=(2, 10, 12)) + 1j * rng.normal(size=(2, 10, 12))).astype(np.complex64)
+    rows, columns = ((np.arange(n) - n // 2) / n for n in (10, 12))
+    expected = make_interp_spline(rows, maps, axis=1)((np.arange(25) - 12) / 25)
+    np.testing.assert_allclose(_interpolate(maps, (25, 12)), expected, atol=2e-5)
+    both = make_interp_spline(columns, expected, axis=2)((np.arange(48) - 24) / 48)
+    np.testing.assert_allclose(_interpolate(maps, (25, 48)), both, atol=1e-4)  # the last ones lie beyond the grid
+    np.testing.assert_allclose(_interpolate(maps, (25, 48))[:, 12, ::4], maps[:, 5], atol=1e-5)
 
 
 def test_failures_are_named():

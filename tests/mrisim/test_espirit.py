@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mrisim.coils import simulated_csm
-from mrisim.espirit import espirit_maps
+from mrisim.espirit import _dominant, espirit_maps
 from mrisim.fourier import centred_fft, resize_centred
 
 
@@ -61,3 +61,22 @@ def test_maps_of_a_finer_grid_pass_through_those_of_a_coarse_one():
 def test_a_calibration_without_signal_gives_nan():
     with np.errstate(all="ignore"):
         assert not np.isfinite(espirit_maps(np.zeros((3, 12, 12), complex), (16, 16))).all()
+
+
+@pytest.mark.parametrize("share", [1e-3, 0.1, 0.9])
+def test_the_dominant_vectors_are_all_those_above_the_threshold_and_no_other(share):
+    """A power iteration that has not converged must not hide one."""
+    rng = np.random.default_rng(7)
+    power = np.array([1, 0.99, 0.98, share * 1.0001, share * 0.9999, *(0.5 * share * rng.random(35))])
+    basis = np.linalg.qr(rng.normal(size=(40, 40)) + 1j * rng.normal(size=(40, 40)))[0]
+    gram = (basis * power @ basis.conj().T).astype(np.complex64)
+    expected_power, expected = np.linalg.eigh(gram.astype(complex))
+    kept = expected_power > share * expected_power[-1]
+    got_power, got = _dominant(gram, share)
+    np.testing.assert_allclose(got_power, expected_power[kept], rtol=1e-5)
+    np.testing.assert_allclose(got @ got.conj().T, expected[:, kept] @ expected[:, kept].conj().T, atol=1e-6)
+
+
+def test_an_eigenvalue_a_hair_above_the_threshold_counts():
+    power = np.array([2e-3 * (1 + 1e-5), 2, 2e-3 * (1 - 1e-5)], np.float32)
+    assert _dominant(np.diag(power).astype(np.complex64), 1e-3)[0].tolist() == power[:2].tolist()
