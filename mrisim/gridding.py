@@ -17,7 +17,7 @@ FEW = 4
 
 
 def bundled(grid: np.ndarray) -> np.ndarray:
-    """Lay grids (slice, rows, columns) side by side for `change_of_row`; a few stay as they are.
+    """Lay grids (slice, rows, columns) side by side for `encode_changes`; a few stay as they are.
 
     Returns
     -------
@@ -62,16 +62,17 @@ def resample(grid: Array, matrix: np.ndarray, offset: np.ndarray, shape: tuple[i
     return values
 
 
-def change_of_row(
+def encode_changes(
     grid: np.ndarray,
     matrices: np.ndarray,
     offsets: np.ndarray,
     still: np.ndarray,
-    row: int,
-    wave: np.ndarray,
-    out: np.ndarray,
+    waves: np.ndarray,
+    csm: np.ndarray,
+    hybrid: np.ndarray,
+    places: np.ndarray,
 ) -> None:
-    """Interpolate one row for many maps at once, less the row of an image, times a factor; on the host.
+    """Interpolate under many maps, less the image, and sum the rows with a wave as each coil sees them; on the host.
 
     Parameters
     ----------
@@ -80,12 +81,15 @@ def change_of_row(
     matrices, offsets : (map, 2, 2) and (map, 2), float64
         As for `resample`.
     still : (slice, rows, columns), complex, C-contiguous
-    row : int
-    wave : (map, columns), complex, C-contiguous
-    out : (slice, map, columns), complex, C-contiguous
-        out = (interpolated - still[:, None, row]) * wave
+    waves : (map, columns), complex, C-contiguous
+    csm : (slice, coil, rows, columns), complex
+    hybrid : (slice, coil, rows, any), complex
+        hybrid[..., row, places] = sum over columns of csm[..., row, :] * (interpolated - still)[:, row] * waves
+    places : (map,), int
     """
-    gridding_kernels.change_row(*_flat(grid), TABLE, matrices, offsets, _reals(still), row, _reals(wave), _reals(out))
+    gridding_kernels.encode_changes(
+        *_flat(grid), TABLE, matrices, offsets, _reals(still), _reals(waves), csm, hybrid, places
+    )
 
 
 def _flat(grid: np.ndarray) -> tuple[np.ndarray, int]:

@@ -329,8 +329,8 @@ def resample(grid, table, matrix, offset, values):
                     values[index, row, 2 * begin + i] = apart[0, i]
 
 
-@numba.njit(nogil=True, cache=True, error_model="numpy")
-def change_row(grid, lanes, table, matrices, offsets, still, row, wave, values):
+@numba.njit(nogil=True, error_model="numpy")
+def _change_row(grid, lanes, table, matrices, offsets, still, row, wave, values):
     """Fill values (slice, map, columns x 2) with (one row under each of many maps, less that at rest) x wave."""
     n_slices, n_maps, n_columns = values.shape[0], values.shape[1], values.shape[2] // 2
     room, sums, apart = _room(), np.zeros(_BLOCK * LANES, grid.dtype), np.empty((BUNDLE, 2 * _BLOCK), grid.dtype)
@@ -360,3 +360,23 @@ def change_row(grid, lanes, table, matrices, offsets, still, row, wave, values):
                     wave_real, wave_imaginary = wave[line, column], wave[line, column + 1]
                     values[index, line, column] = real * wave_real - imaginary * wave_imaginary
                     values[index, line, column + 1] = real * wave_imaginary + imaginary * wave_real
+
+
+@numba.njit(nogil=True, cache=True, error_model="numpy")
+def encode_changes(grid, lanes, table, matrices, offsets, still, wave, csm, hybrid, places):
+    """Set hybrid[slice, coil, row, places[map]] to csm (slice, coil, row, column) times the changes under each map.
+
+    One call for all rows: a thread that came back after every row would wait for the interpreter as often.
+    """
+    n_slices, n_coils, n_rows, n_columns = csm.shape
+    changes = np.empty((n_slices, len(places), n_columns), csm.dtype)
+    of_reals = changes.view(grid.dtype)
+    maps, seen = np.empty((n_coils, n_columns), csm.dtype), np.empty((n_coils, len(places)), csm.dtype)
+    for row in range(n_rows):
+        _change_row(grid, lanes, table, matrices, offsets, still, row, wave, of_reals)
+        for index in range(n_slices):
+            maps[:] = csm[index, :, row]
+            np.dot(maps, changes[index].T, seen)
+            for coil in range(n_coils):
+                for line in range(len(places)):
+                    hybrid[index, coil, row, places[line]] = seen[coil, line]

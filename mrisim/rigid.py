@@ -5,14 +5,13 @@ the object between the pixels. A translation multiplies X by a phase ramp, exact
 off the grid, by gridding (relative error below 1e-5).
 """
 
-from collections.abc import Iterator
 from functools import cached_property
 
 import numpy as np
 
 from mrisim.finer_grid import finer_grid
 from mrisim.fourier import Array, filtered, signed_frequency
-from mrisim.gridding import bundled, change_of_row, resample
+from mrisim.gridding import bundled, encode_changes, resample
 
 
 class RigidObject:
@@ -46,25 +45,26 @@ class RigidObject:
         (matrix,), (offset,) = self._sources(pose[None])
         return resample(self._oversampled, matrix, offset, self._stack.shape).reshape(self.image.shape)
 
-    def encoded_changes(self, poses: np.ndarray, waves: np.ndarray) -> Iterator[np.ndarray]:
-        """Yield, row by row, what rotated poses change of the image, times a wave: (..., pose, phase_encode).
+    def encode_changes(
+        self, poses: np.ndarray, waves: np.ndarray, csm: np.ndarray, hybrid: np.ndarray, places: np.ndarray
+    ) -> None:
+        """Write what rotated poses change of a stack as its coils see it, summed along the phase encode with a wave.
 
-        The same as (at(pose) - image)[..., row, :] * wave for each pose, without the moved images in between; on the
-        host. What was yielded is overwritten by the next row.
+        hybrid[..., places[p]] = sum_q csm[..., q] (at(poses[p]) - image)[..., q] waves[p, q], without the moved images
+        in between; on the host.
 
         Parameters
         ----------
         poses : (pose, 3)
             None without a rotation: a shift alone has its exact way, in `at`.
         waves : (pose, phase_encode), complex
+        csm : (slice, coil, readout, phase_encode), complex
+        hybrid : (slice, coil, readout, any), complex
+        places : (pose,), int
         """
         matrices, offsets = self._sources(poses)
         still = np.ascontiguousarray(self._stack)
-        grid = bundled(self._oversampled)
-        out = np.empty((len(still), len(poses), still.shape[2]), still.dtype)
-        for row in range(still.shape[1]):
-            change_of_row(grid, matrices, offsets, still, row, waves, out)
-            yield out.reshape(*self.image.shape[:-2], *out.shape[1:])
+        encode_changes(bundled(self._oversampled), matrices, offsets, still, waves, csm, hybrid, places)
 
     @property
     def _stack(self) -> Array:

@@ -283,8 +283,10 @@ MUTANTS: dict[str, tuple[Mutant, ...]] = {
         Mutant("corrupt.py", "for index in _lines_dropped_first(realisations):", "for index in range(len(realisations)):", "lines computed in physical order"),
     ),
     "espirit": (
-        Mutant("espirit.py", "power > threshold**2 * power[-1]\n", "power > threshold * power[-1]\n", "threshold of powers, few windows"),
-        Mutant("espirit.py", "right[:, power > threshold**2 * power[-1]].conj().T", "right[:, power > threshold**2 * power[-1]].T", "conjugate kernels"),
+        Mutant("espirit.py", "_dominant(matrix @ matrix.conj().T, threshold**2)", "_dominant(matrix @ matrix.conj().T, threshold)", "threshold of powers, few windows"),
+        Mutant("espirit.py", "_dominant(matrix.conj().T @ matrix, threshold**2)[1].conj().T", "_dominant(matrix.conj().T @ matrix, threshold)[1].conj().T", "threshold of powers, many windows"),
+        Mutant("espirit.py", "(1 - ROUNDING)", "(1 + ROUNDING)", "an eigenvalue missed"),
+        Mutant("espirit.py", "threshold**2)[1].conj().T", "threshold**2)[1].T", "conjugate kernels"),
         Mutant("espirit.py", "np.exp(2j * np.pi * np.outer(np.arange(n) - n // 2, lag) / n)", "np.exp(-2j * np.pi * np.outer(np.arange(n) - n // 2, lag) / n)", "sign of the transform"),
         Mutant("espirit.py", "np.outer(np.arange(n) - n // 2, lag)", "np.outer(np.arange(n), lag)", "position from the edge"),
         Mutant("espirit.py", "u[other, i] += p[i] * x[coil, i] + q[i] * y[coil, i]", "u[other, i] += p[i] * x[coil, i] - q[i] * y[coil, i]", "not Hermitian"),

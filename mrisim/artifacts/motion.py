@@ -191,8 +191,7 @@ def changed_lines(moving: RigidObject, csm: Array, before: np.ndarray, after: np
     in_rows = few & isinstance(csm, np.ndarray) & ~poses[:, :3].any(axis=1) & (poses[:, 5] != 0)
     if in_rows.any():
         waves = _waves(lines[in_rows], csm.shape[-1]).astype(csm.dtype)
-        for row, changes in enumerate(moving.encoded_changes(poses[in_rows, 3:], waves)):
-            hybrid[:, :, row, in_rows] = csm[:, :, row] @ changes.swapaxes(1, 2)
+        moving.encode_changes(poses[in_rows, 3:], waves, csm, hybrid, np.flatnonzero(in_rows))
     # The rest image by image, lines of one pose after another, so that each pose is made once.
     order = np.argsort(group, kind="stable")
     order = order[(few & ~in_rows)[order]]

@@ -122,35 +122,45 @@ def test_two_translations_compose():
     assert relative_difference(twice, moved_exactly(waves, shape, (1.0, 1.0), (1.9, -1.7, 0.0))) < tolerance(complex)
 
 
+def changes_material(n_slices, shape, dtype, n_coils=3):
+    """Return images, maps, rotated poses, waves, and the places of a hybrid space that the poses go to."""
+    rng = np.random.default_rng(3)
+
+    def draw(*size):
+        return (rng.normal(size=size) + 1j * rng.normal(size=size)).astype(dtype)
+
+    poses = rng.normal(size=(5, 3)) * (3, 3, 20)
+    places = np.array([6, 0, 3, 2, 7])
+    return draw(n_slices, *shape), draw(n_slices, n_coils, *shape), poses, draw(5, shape[1]), places
+
+
 @pytest.mark.parametrize("dtype", COMPLEX_TYPES)
 @pytest.mark.parametrize("n_slices", [2, 4, 9])
 @pytest.mark.parametrize("shape", [(12, 17), (9, 75)])
 def test_a_stack_moves_as_each_slice_alone_bit_by_bit(shape, n_slices, dtype):
-    rng = np.random.default_rng(3)
-    images = (rng.normal(size=(n_slices, *shape)) + 1j * rng.normal(size=(n_slices, *shape))).astype(dtype)
-    poses = rng.normal(size=(5, 3)) * (3, 3, 20)
-    waves = (rng.normal(size=(5, shape[1])) + 1j * rng.normal(size=(5, shape[1]))).astype(dtype)
-    stack = RigidObject(images, (1.0, 1.4))
-    moved, rows = stack.at(poses[0]), [row.copy() for row in stack.encoded_changes(poses, waves)]
+    images, csm, poses, waves, places = changes_material(n_slices, shape, dtype)
+    stack, together = RigidObject(images, (1.0, 1.4)), np.zeros((*csm.shape[:-1], 8), dtype)
+    moved = stack.at(poses[0])
+    stack.encode_changes(poses, waves, csm, together, places)
     assert moved.dtype == dtype and moved.shape == images.shape
     for index, image in enumerate(images):
-        alone = RigidObject(image, (1.0, 1.4))
+        alone, hybrid = RigidObject(image, (1.0, 1.4)), np.zeros((1, *csm.shape[1:-1], 8), dtype)
         assert alone.at(poses[0]).tobytes() == moved[index].tobytes()
-        for together, row in zip(rows, alone.encoded_changes(poses, waves), strict=True):
-            assert row.tobytes() == together[index].tobytes()
+        alone.encode_changes(poses, waves, csm[index : index + 1], hybrid, places)
+        assert hybrid.tobytes() == together[index].tobytes()
 
 
 @pytest.mark.parametrize("dtype", COMPLEX_TYPES)
 @pytest.mark.parametrize("shape", [(12, 17), (15, 75)])
 def test_encoded_changes_are_those_of_the_moved_images(shape, dtype):
-    rng = np.random.default_rng(4)
-    image = (rng.normal(size=shape) + 1j * rng.normal(size=shape)).astype(dtype)
-    waves = (rng.normal(size=(6, shape[1])) + 1j * rng.normal(size=(6, shape[1]))).astype(dtype)
-    poses = rng.normal(size=(6, 3)) * (3, 3, 20)
-    moving = RigidObject(image, (1.0, 1.4))
-    expected = np.stack([(moving.at(pose) - image) * wave for pose, wave in zip(poses, waves, strict=True)], axis=1)
-    got = np.stack([row.copy() for row in moving.encoded_changes(poses, waves)])
-    assert relative_difference(got, expected) < 1e-6
+    images, csm, poses, waves, places = changes_material(2, shape, dtype)
+    moving, hybrid = RigidObject(images, (1.0, 1.4)), np.full((*csm.shape[:-1], 8), 7, dtype)
+    expected = hybrid.copy()
+    for pose, wave, place in zip(poses, waves, places, strict=True):
+        change = (moving.at(pose) - images)[:, None]
+        expected[..., place] = np.sum(csm * change * wave, axis=-1)
+    moving.encode_changes(poses, waves, csm, hybrid, places)
+    assert relative_difference(hybrid, expected) < 1e-6
 
 
 @pytest.mark.parametrize("dtype", COMPLEX_TYPES)
