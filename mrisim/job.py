@@ -209,7 +209,7 @@ def write_item(
         clean_reconstruction=images.before,
         description=f"simulated MR artifacts: {label}",
     )
-    picture = stem.with_name(stem.name + "_preview.png")
+    picture = stem.with_name(stem.name + formats.PREVIEW)
     middle = corrupted.n_slices // 2
     preview.save_comparison(picture, images.before[middle], images.after[middle], label)
     return [main, picture]

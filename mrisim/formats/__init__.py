@@ -17,14 +17,14 @@ import numpy as np
 
 from mrisim.errors import ConfigError, DataError
 from mrisim.formats.guards import reading, selected, writing
-from mrisim.formats.inputs import SUFFIXES, input_files, item_id
+from mrisim.formats.inputs import PREVIEW, SUFFIXES, input_files, item_id
 from mrisim.formats.signature import FORMAT_NAMES, detect, dicom_files, is_bart
 from mrisim.fourier import resize_centred
 from mrisim.quality import rss
 from mrisim.scan import Scan, coil_images
 
 __all__ = [
-    "FORMAT_NAMES", "OUTPUT_SUFFIX", "SUFFIXES",
+    "FORMAT_NAMES", "OUTPUT_SUFFIX", "PREVIEW", "SUFFIXES",
     "convert", "corrupt_slices", "detect", "dicom_files", "input_files", "is_bart", "item_id",
     "read", "reading", "selected", "write", "writing",
 ]  # fmt: skip

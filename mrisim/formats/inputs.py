@@ -11,13 +11,16 @@ from mrisim.formats.signature import EXPECTED, detect, is_bart, is_dicom
 
 SUFFIXES = (".nii.gz", ".nii", ".h5", ".hdf5", ".mrd", ".cfl", ".hdr", ".dcm", ".ima", ".png")
 """Name endings that `item_id` removes, and that make a file of a folder an input even where its content is broken."""
+PREVIEW = "_preview.png"
+"""Name ending of the picture that stands beside a corrupted scan and its sidecar."""
 
 
 def input_files(path: Path | str) -> list[Path]:
     """Return the inputs that a path stands for, sorted: itself, or all that lie below a folder.
 
     A folder with DICOM files is one input (one series a folder); a BART pair is its ``.cfl``. Files of a known name
-    ending are inputs even if their content is broken, so that they are reported; hidden and ``.part`` files are not.
+    ending are inputs even if their content is broken, so that they are reported; hidden and ``.part`` files are not,
+    nor are the previews of an earlier run.
 
     Raises
     ------
@@ -44,6 +47,8 @@ def input_files(path: Path | str) -> list[Path]:
 
 
 def _is_input(path: Path) -> bool:
+    if path.name.endswith(PREVIEW) and path.with_name(path.name.removesuffix(PREVIEW) + ".json").exists():
+        return False
     if path.suffix == ".hdr":
         return not path.with_suffix(".cfl").exists() and is_bart(path)
     if path.name.lower().endswith(SUFFIXES):

@@ -89,6 +89,15 @@ def test_inputs_of_a_folder(tmp_path, fastmri_file):
     assert formats.input_files(found[1]) == [found[1]] and formats.item_id(found[1], found[1]) == "file1"
 
 
+def test_the_pictures_of_an_earlier_run_are_no_inputs(tmp_path, fastmri_file):
+    make_png(tmp_path / "scan_preview.png")
+    assert [path.name for path in formats.input_files(tmp_path)] == ["scan_preview.png"]  # somebody's own
+    fastmri_file(tmp_path / "scan.h5")
+    (tmp_path / "scan.json").write_text("{}")
+    assert [path.name for path in formats.input_files(tmp_path)] == ["scan.h5"]
+    assert formats.input_files(tmp_path / "scan_preview.png")  # where it is named itself
+
+
 def test_no_input(tmp_path):
     with pytest.raises(DataError, match="is a folder without any input"):
         formats.input_files(tmp_path)
