@@ -57,11 +57,12 @@ class CleanScans:
 
             scan = replace(scan, reference=measure_reference(scan))
         if scan is not kept:
-            self._keep(key, scan, kept)
+            self._keep(key, scan)
         return scan
 
-    def _keep(self, key: tuple[Path, int, int], scan: Scan, before: Scan | None) -> None:
+    def _keep(self, key: tuple[Path, int, int], scan: Scan) -> None:
         with self._lock:
+            before = self._kept.get(key)
             n_bytes = _n_bytes(scan) - (0 if before is None else _n_bytes(before))
             if n_bytes <= self._room:
                 self._room -= n_bytes
