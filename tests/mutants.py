@@ -332,8 +332,10 @@ MUTANTS: dict[str, tuple[Mutant, ...]] = {
         Mutant("sparsity.py", "bands[..., : len(rows) // 2, : len(columns) // 2] = rough", "pass", "approximation of the matrices kept"),
     ),
     "coil-sums": (
-        Mutant("coil_sums.py", "for one in (right, 1j * right))", "for one in (right, -1j * right))", "sign of i in a thin product"),
-        Mutant("coil_sums.py", "total[row, i] = images[row, i]", "total[row, i] = 0", "images left out of a sum"),
+        Mutant("coil_sums.py", "= right, 1j * right", "= right, -1j * right", "sign of i in a thin product"),
+        Mutant("coil_sums.py", "            before[row, i]\n", "            np.float32(0)\n", "images left out of a sum"),
+        Mutant("coil_sums.py", "_add_four(total, total, row", "_add_four(images, total, row", "the first terms lost"),
+        Mutant("coil_sums.py", "max(1, -(-n_terms // TOGETHER))", "max(1, n_terms // TOGETHER)", "the last terms lost"),
         Mutant("coil_sums.py", "power = np.empty(n_columns)  # double", "power = np.empty(n_columns, images.dtype)  # double", "single precision underflows"),
         Mutant("coil_sums.py", "magnitude[row, i] = np.sqrt(power[i])", "magnitude[row, i] = power[i]", "sum of squares"),
         Mutant("coil_sums.py", "s_real * imaginary - s_imaginary * real", "s_real * imaginary + s_imaginary * real", "maps not conjugate"),

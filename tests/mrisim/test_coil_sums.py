@@ -102,10 +102,11 @@ def test_one_acquired_sample_that_is_not_finite_is_seen(value):
 
 @pytest.mark.parametrize("dtype", [np.complex64, complex])
 @pytest.mark.parametrize("shape", [(5, 9), (3, 5, 9), (2, 3, 5, 9)])
-def test_a_thin_product_is_added_to_every_image(shape, dtype):
+@pytest.mark.parametrize("n_terms", [0, 1, 4, 5, 9])
+def test_a_thin_product_is_added_to_every_image(n_terms, shape, dtype):
     rng = np.random.default_rng(2)
     images, left, right = (
-        rng.normal(size=size) + 1j * rng.normal(size=size) for size in (shape, (*shape[-3:-1], 4), (4, 9))
+        rng.normal(size=size) + 1j * rng.normal(size=size) for size in (shape, (*shape[-3:-1], n_terms), (n_terms, 9))
     )
     images = images.astype(dtype)
     before = images.copy()
