@@ -172,7 +172,7 @@ def split_images(table: SliceTable, shift: Shift, store: ImageStore, progress: P
     path = store.folder / _key(table, store.crop) / f"{shift.label}-{_spec_hash(shift, store)}.npy"
     if path.exists():
         return np.load(path, mmap_mode="r", allow_pickle=False)
-    first = make_images(table.volumes[0], shift, crop=store.crop, slices=[0])
+    first = make_images(table.volumes[0], shift, crop=store.crop, slices=[0], scans=store.scans)
     shape = (len(table.labels), *first.shape[1:])
     _check_room(store.folder, 4 * int(np.prod(shape)), path.name)
     _remove_abandoned(path.parent)

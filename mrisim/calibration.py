@@ -87,7 +87,7 @@ def calibration_width(sampled: np.ndarray) -> int:
     offsets = [np.arange(n) - n // 2 for n in sampled.shape]
     rows, columns = (np.where(offset < 0, -2 * offset, 2 * offset + 1) for offset in offsets)
     first_with = np.maximum(rows[:, None], columns)
-    return int(min(first_with[~sampled].min(initial=np.iinfo(int).max) - 1, *sampled.shape))
+    return int(min(first_with[np.logical_not(sampled)].min(initial=np.iinfo(int).max) - 1, *sampled.shape))
 
 
 def receive_shading(maps: np.ndarray, inside: np.ndarray, pixel_mm: tuple[float, float]) -> np.ndarray:

@@ -15,7 +15,7 @@ from mrisim.reference import reference_of
 from mrisim.scan import ObjectModel, Scan
 from mrisim.seeding import stream
 from mrisim.slice_batches import corrupted_at_once
-from mrisim.worker_threads import side_by_side, worker_threads
+from mrisim.worker_threads import SIDE_BY_SIDE, worker_threads
 
 POOR_FIT = 0.10
 """Model-fit error ||y - E x|| / ||y|| above which the user is warned."""
@@ -173,7 +173,7 @@ def apply(
         with worker_threads(n_threads) as pool:
             parts = list(pool.map(corrupted, groups))
     else:  # the memory of a new thread has to be asked for anew: a fifth of the time
-        with side_by_side():
+        with SIDE_BY_SIDE:
             parts = [corrupted(positions) for positions in groups]
     first = parts[0].scan
     whole = replace(

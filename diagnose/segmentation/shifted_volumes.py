@@ -17,7 +17,6 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from diagnose.clean_scans import CleanScans
 from diagnose.segmentation.brats import Case, load_images
 from diagnose.segmentation.brats_releases import CHANNELS
 from diagnose.segmentation.scaled_volumes import scaled
@@ -52,7 +51,6 @@ class ShiftedCase:
         self.case = case
         self.brain = brain_mask(images)
         self._has_kspace = bool(kspace)
-        self._scans = CleanScans()
         self._files = kspace or {
             channel: Volume(case.paths[channel], case.paths[channel].name, case.patient, channel, images.shape[3])
             for channel in CHANNELS
@@ -76,7 +74,7 @@ class ShiftedCase:
 
     def _contrast(self, channel: str, shift: Shift) -> np.ndarray:
         """Return one contrast (x, y, z) on the grid of the case."""
-        made = make_images(self._files[channel], shift, scans=self._scans)
+        made = make_images(self._files[channel], shift)
         # the cohort's slices are (row, column) = (y, x) of its NIfTI; the rule for NIfTI itself keeps (x, y)
         return made.transpose(2, 1, 0) if self._has_kspace else made.transpose(1, 2, 0)
 

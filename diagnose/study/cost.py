@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from diagnose.adapt import batch_norms
+from diagnose.clean_scans import LIMIT_BYTES
 from diagnose.cost_estimate import Cost, as_time, image_bytes, seconds_per_image, slice_counts, training_seconds
 from diagnose.dataset import SliceTable
 from diagnose.drift.analyse import slices_of_a_cell
@@ -82,6 +83,7 @@ def _record(
         f"x {len(spec.seeds)} seeds"
     )
     plan = spec.inference
+    kept_bytes = LIMIT_BYTES if plan.train_shift else 0
     return {
         "question": spec.question,
         **counts,
@@ -97,7 +99,7 @@ def _record(
         "seconds": round(sum(seconds.values())),
         "disk": f"{n_bytes['study'] / 1e6:.0f} MB in the study, {n_bytes['cache'] / 1e6:.0f} MB in the cache",
         "n_bytes": round(sum(n_bytes.values())),
-        "memory": f"about {n_workers * WORKER_BYTES / 1e9:.1f} GB",
+        "memory": f"about {n_workers * (WORKER_BYTES + kept_bytes) / 1e9:.1f} GB",
     }
 
 

@@ -1,15 +1,18 @@
 """Scans kept in memory: the same images, fewer files read, no more memory than allowed."""
 
+import os
+import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
 
-from diagnose.clean_scans import CleanScans
+from diagnose.clean_scans import CleanScans, _n_bytes
 from diagnose.dataset import DataRequest, SliceTable, load_slice_table
 from diagnose.run_folder import DataLocation
-from diagnose.slice_images import Shift, make_images
+from diagnose.slice_images import Shift, image_store, make_images
 from diagnose.testing import SMALL, write_cohort
 from diagnose.train import fit
 from diagnose.training.spec import TrainSpec
@@ -95,6 +98,48 @@ def test_a_file_that_changes_is_read_again(own_cohort: Path):
     with h5py.File(volume.path, "r+") as file:
         file["kspace"][...] = 2 * file["kspace"][...]
     np.testing.assert_allclose(make_images(volume, Shift(), scans=scans), 2 * before, rtol=1e-6)
+
+
+def test_what_is_known_of_a_changed_file_makes_room(own_cohort: Path, read_files: list[str]):
+    """A scan that cannot be kept any more must not leave its predecessor behind."""
+    first, second, third = load_slice_table(DataRequest(own_cohort)).of_split("train").volumes[:3]
+    scans = CleanScans(2 * _n_bytes_measured(first) - 1)
+    scans.of(first, measured=True)
+    scans.of(second, measured=False)
+    for size in (2, 3):  # no room for its reference, too
+        status = second.path.stat()
+        os.utime(second.path, ns=(status.st_atime_ns, status.st_mtime_ns + size))
+        scans.of(second, measured=True)
+    read_files.clear()
+    scans.of(third, measured=False)
+    scans.of(third, measured=False)
+    scans.of(first, measured=True)
+    assert read_files == [third.path.name]
+
+
+def test_a_reference_is_not_lost_to_a_thread_that_needed_none(cohort: Path):
+    volume, scans = _of_val(cohort).volumes[0], CleanScans()
+    bare = scans.of(volume, measured=False)
+    measured = scans.of(volume, measured=True)
+    assert bare.reference is None
+    scans._keep(volume.path, replace(scans._kept[volume.path], scan=bare))  # by one that read the file meanwhile
+    assert scans.of(volume, measured=False) is measured
+
+
+def test_maps_that_all_slices_share_are_counted_once(cohort: Path):
+    scan = formats.read(_of_val(cohort).volumes[0].path)
+    assert scan.csm is not None
+    shared = replace(scan, csm=np.broadcast_to(scan.csm[:1], scan.csm.shape))
+    assert _n_bytes(scan) == scan.kspace.nbytes + scan.csm.nbytes
+    assert _n_bytes(shared) == scan.kspace.nbytes + scan.csm[:1].nbytes
+
+
+def test_a_copy_of_a_store_starts_empty(cohort: Path):
+    volume, store = _of_val(cohort).volumes[0], image_store(scans=CleanScans(10**8))
+    kept = store.scans.of(volume, measured=False)
+    copied = pickle.loads(pickle.dumps(store))
+    assert copied.scans.of(volume, measured=False) is not kept and store.scans.of(volume, measured=False) is kept
+    assert copied.scans._limit == 10**8 and copied.folder == store.folder
 
 
 def test_a_file_that_is_gone_or_broken_is_said_so_each_time(own_cohort: Path):

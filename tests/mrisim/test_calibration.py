@@ -161,7 +161,8 @@ def test_calibration_width_is_the_largest_centred_square():
 def test_calibration_width_is_that_of_the_last_full_square(sampled: np.ndarray):
     squares = [resize_centred(sampled, (width, width)) for width in range(1, min(sampled.shape) + 1)]
     full = [square.all() for square in squares]
-    assert calibration_width(sampled) == (full.index(False) if False in full else len(full))
+    for mask in (sampled, sampled.astype(int), sampled.astype(np.float32)):
+        assert calibration_width(mask) == (full.index(False) if False in full else len(full))
 
 
 @pytest.mark.parametrize("width", [0.0, 2.0, 16.0])

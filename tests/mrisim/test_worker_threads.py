@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 
 import numpy as np
@@ -15,7 +16,7 @@ from mrisim.artifacts import spec_class
 from mrisim.artifacts.noise import Noise
 from mrisim.corrupt import corrupt
 from mrisim.testing import modelled_scan
-from mrisim.worker_threads import HANDOVER_S, worker_threads
+from mrisim.worker_threads import HANDOVER_S, SIDE_BY_SIDE, worker_threads
 
 N_FOUND = 2
 """Threads of BLAS that a user's program would have had."""
@@ -50,6 +51,20 @@ def test_one_pool_in_another_leaves_the_outer_one_as_it_was():
     assert _blas_threads() == {N_FOUND} and sys.getswitchinterval() == pytest.approx(before)
 
 
+def test_the_last_to_leave_sets_back_what_the_first_found():
+    before = sys.getswitchinterval()
+    with ThreadPoolExecutor(1) as first, ThreadPoolExecutor(1) as second:
+        for thread, step, n_expected in (
+            (first, SIDE_BY_SIDE.__enter__, 1),
+            (second, SIDE_BY_SIDE.__enter__, 1),
+            (first, SIDE_BY_SIDE.__exit__, 1),  # not the order of a stack
+            (second, SIDE_BY_SIDE.__exit__, N_FOUND),
+        ):
+            thread.submit(step).result()
+            assert _blas_threads() == {n_expected}
+            assert sys.getswitchinterval() == pytest.approx(before if n_expected == N_FOUND else HANDOVER_S)
+
+
 @pytest.mark.parametrize("n_threads", [0, 1, 3])
 def test_a_pool_has_the_threads_asked_for_and_one_at_least(n_threads: int):
     n_expected = max(1, n_threads)
@@ -80,6 +95,21 @@ def test_a_scan_is_corrupted_with_one_thread_of_blas(n_threads: int, monkeypatch
     scan = modelled_scan(image, np.ones((2, 3, 16, 16)))
     corrupt(scan, [spec_class("noise").at_level(3, n_coils=scan.n_coils)], n_threads=n_threads)
     assert seen == {1} and _blas_threads() == {N_FOUND}
+
+
+def test_a_scan_has_the_same_samples_whatever_else_the_program_corrupts():
+    rng = np.random.default_rng(1)
+    image = rng.normal(size=(1, 96, 96)) + 1j * rng.normal(size=(1, 96, 96))
+    csm = rng.normal(size=(1, 8, 96, 96)) + 1j * rng.normal(size=(1, 8, 96, 96))
+    scan, motion = modelled_scan(image, csm), [spec_class("motion").at_level(3, n_coils=8)]
+
+    def samples(seed: int) -> bytes:
+        return corrupt(scan, motion, seed=seed).scan.kspace.tobytes()
+
+    alone = [samples(seed) for seed in range(9)]
+    with ThreadPoolExecutor(3) as callers:
+        assert list(callers.map(samples, range(9))) == alone
+    assert _blas_threads() == {N_FOUND}
 
 
 def test_the_blas_of_scipy_is_held_to_it_though_nothing_has_loaded_it_yet():
