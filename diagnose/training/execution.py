@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from itertools import product
 from typing import Any, TypeVar
@@ -25,7 +25,8 @@ Network = TypeVar("Network", bound=nn.Module)
 
 MIN_GAIN = 1.15
 """A format other than float32 and contiguous must be this much faster to be taken: clocks are noisy."""
-N_PROBE_STEPS = 3
+MIN_ROUNDS, MAX_ROUNDS, PROBE_S = 3, 12, 3.0
+"""Of the probe: steps of every candidate, by turns; more than the fewest only within so many seconds."""
 SAFE_CHANNELS = 16
 """oneDNN computes in blocks of so many channels."""
 
@@ -103,7 +104,7 @@ def choose_execution(
     ]
     if len(candidates) == 1:
         return candidates[0]
-    times = [_step_seconds(network, batch_shape, candidate) for candidate in candidates]
+    times = shortest_by_turns([_training_step(network, batch_shape, candidate) for candidate in candidates])
     best = candidates[0]
     if times[0] > MIN_GAIN * min(times):
         best = candidates[times.index(min(times))]
@@ -128,8 +129,27 @@ def channels_last_is_safe(network: nn.Module) -> bool:
     return all(module.in_channels % SAFE_CHANNELS == 0 for module in strided)
 
 
-def _step_seconds(network: nn.Module, batch_shape: tuple[int, ...], execution: Execution) -> float:
-    """Return the shortest of a few training steps, in s; the first, which sets things up, does not count."""
+def shortest_by_turns(steps: Sequence[Callable[[], object]]) -> list[float]:
+    """Return the shortest time of each step, in s; the first of each, which sets things up, does not count.
+
+    By turns, forwards and back: a machine that is busy for some seconds would else decide which one wins.
+    """
+    for step in steps:
+        step()
+    times: list[list[float]] = [[] for _ in steps]
+    begun = time.perf_counter()
+    for number in range(MAX_ROUNDS):
+        if number >= MIN_ROUNDS and time.perf_counter() - begun > PROBE_S:
+            break
+        for step, seconds in list(zip(steps, times, strict=True))[:: 1 if number % 2 == 0 else -1]:
+            started = time.perf_counter()
+            step()
+            seconds.append(time.perf_counter() - started)
+    return [min(seconds) for seconds in times]
+
+
+def _training_step(network: nn.Module, batch_shape: tuple[int, ...], execution: Execution) -> Callable[[], None]:
+    """Return what takes one training step of a copy of the network."""
     trial = execution.laid_out(copy.deepcopy(network)).train()
     images = (
         torch.linspace(-2, 2, batch_shape[-1])
@@ -137,16 +157,15 @@ def _step_seconds(network: nn.Module, batch_shape: tuple[int, ...], execution: E
         .contiguous(memory_format=execution.torch_memory_format)
         .to(execution.device)
     )
-    seconds = []
-    for _ in range(N_PROBE_STEPS + 1):
-        started = time.perf_counter()
+
+    def step() -> None:
         with execution.autocast():
             result = trial(images).float().square().mean()
         result.backward()
         float(result.detach())  # a GPU returns before it has computed
         trial.zero_grad(set_to_none=True)
-        seconds.append(time.perf_counter() - started)
-    return min(seconds[1:])
+
+    return step
 
 
 @contextmanager
