@@ -11,6 +11,10 @@ import pytest
 
 from diagnose.clean_scans import CleanScans, _n_bytes
 from diagnose.dataset import DataRequest, SliceTable, load_slice_table
+from diagnose.drift.analyse import analyse_drift
+from diagnose.drift.request import DriftRequest
+from diagnose.evaluate import evaluate
+from diagnose.evaluation.request import EvaluationRequest
 from diagnose.run_folder import DataLocation
 from diagnose.slice_images import Shift, image_store, make_images
 from diagnose.testing import SMALL, write_cohort
@@ -161,3 +165,21 @@ def test_training_with_corruption_reads_a_file_once_for_all_epochs(cohort: Path,
     of_train = [volume.path.name for volume in load_slice_table(DataRequest(cohort)).of_split("train").volumes]
     # the first file's image is looked at for its size, here and there; three epochs would be three more for each
     assert max(read_files.count(name) for name in of_train[1:]) == 1
+
+
+def test_evaluation_and_drift_read_a_file_once_for_all_shifts(
+    cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, read_files: list[str]
+):
+    monkeypatch.setenv("MRISIM_CACHE", str(tmp_path / "cache"))  # where no image is stored yet
+    fit(TrainSpec(**{**SMALL, "epochs": 1}), DataLocation(cohort), tmp_path / "run")
+    of_test = [volume.path.name for volume in load_slice_table(DataRequest(cohort)).of_split("test").volumes]
+    kinds, levels = ("noise", "bias-field"), (2, 5)
+    for number, analysis in enumerate(
+        (
+            lambda out: evaluate([tmp_path / "run"], EvaluationRequest(kinds, levels), out),
+            lambda out: analyse_drift([tmp_path / "run"], DriftRequest(kinds, (1, 4), swap=False), out),
+        )
+    ):
+        read_files.clear()
+        analysis(tmp_path / f"out{number}")
+        assert [read_files.count(name) for name in of_test] == [1] * len(of_test)
