@@ -1,7 +1,7 @@
 """Scans as their files hold them, checked once, and kept in memory as far as they fit.
 
-Files are read again for every shift of an evaluation and every epoch of a training with corruption: at laptop scale
-reading one, and measuring what its artifacts refer to, takes twice as long as corrupting and reconstructing it.
+An evaluation asks for every file once a shift, a training with corruption once an epoch; at laptop scale reading one,
+and measuring what its artifacts refer to, takes twice as long as corrupting and reconstructing it.
 """
 
 from __future__ import annotations
@@ -49,7 +49,13 @@ class CleanScans:
         return CleanScans, (self._limit,)
 
     def of(self, volume: Volume, *, measured: bool) -> Scan:
-        """Return the scan of a volume, with its reference if it is to be ``measured``.
+        """Return the scan of a volume; not a copy: it must not be changed.
+
+        Parameters
+        ----------
+        volume : Volume
+        measured : bool
+            The scan comes with its reference, measured now or before; without it, it may or may not.
 
         Raises
         ------
@@ -89,6 +95,7 @@ class CleanScans:
 
 
 NOTHING_KEPT = CleanScans(0)
+"""Reads every file anew."""
 
 
 def _read(volume: Volume) -> Scan:

@@ -22,6 +22,7 @@ TOLERANCE = 1e-5
 N_POWER_ITERATIONS = 4
 """For a rough largest eigenvalue of the calibration's Gram matrix."""
 ROUNDING = 1e-4
+"""Of that estimate: so much lower it is safely not above the eigenvalue."""
 _LANES = 32
 """Rows that are iterated side by side, until the slowest of them stands."""
 

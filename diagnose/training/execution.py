@@ -132,7 +132,8 @@ def channels_last_is_safe(network: nn.Module) -> bool:
 def shortest_by_turns(steps: Sequence[Callable[[], object]]) -> list[float]:
     """Return the shortest time of each step, in s; the first of each, which sets things up, does not count.
 
-    By turns, forwards and back: a machine that is busy for some seconds would else decide which one wins.
+    By turns, forwards and back: a machine that is busy for some seconds would else decide which one wins. Between
+    `MIN_ROUNDS` and `MAX_ROUNDS` of each; no new round after `PROBE_S`.
     """
     for step in steps:
         step()
