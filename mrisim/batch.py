@@ -141,7 +141,7 @@ def run(
                 _append(out / index_name, report)
             on_report(report)
             reports[report.item_id] = report
-    if any(report.outputs for report in reports.values()):
+    if all(report.outputs for report in reports.values()):  # of the others, what an earlier run made is all there is
         output_folder.discard(out)
     return [reports[item.item_id] for item in items]
 
@@ -206,6 +206,9 @@ def summary_lines(reports: Sequence[Report], job: Job, out: Path) -> list[str]:
         f"wrote {done} of {len(reports)} to {out}"
         + (f"; {failed} with failures, see {output_folder.FAILURES_FILE}" if failed else "")
     )
+    if output_folder.holds_replaced(out):
+        earlier = out / output_folder.REPLACED_FOLDER
+        lines.append(f"the earlier output is kept in {earlier}, because not all of this succeeded")
     return lines
 
 

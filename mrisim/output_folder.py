@@ -114,21 +114,26 @@ def _bring_back(out: Path) -> None:
 def discard(out: Path) -> None:
     """Remove the output of an earlier run, now that there is something in its place."""
     shutil.rmtree(out / DISCARDED_FOLDER, ignore_errors=True)
-    with suppress(FileNotFoundError):  # there is none, or another shard was first
+    with disk_errors_named(out.name), suppress(FileNotFoundError):  # there is none, or another shard was first
         (out / REPLACED_FOLDER).rename(out / DISCARDED_FOLDER)
         shutil.rmtree(out / DISCARDED_FOLDER, ignore_errors=True)
 
 
+def holds_replaced(out: Path) -> bool:
+    """Return whether the output of an earlier run is still there, beside what was to replace it."""
+    return (out / REPLACED_FOLDER).exists()
+
+
 def is_replacing(out: Path) -> bool:
     """Return whether the output of an earlier run still waits for something to be put in its place."""
-    return (out / REPLACED_FOLDER).exists() and not any(out.glob("index*.jsonl"))
+    return holds_replaced(out) and not any(out.glob("index*.jsonl"))
 
 
 def withdraw(out: Path) -> None:
     """Take an output folder back in which nothing came about; what else lies there, or lay there before, stays."""
-    for name in (REQUEST_FILE, FAILURES_FILE, DESCRIPTION_FILE):
-        (out / name).unlink(missing_ok=True)
     with disk_errors_named(out.name):
+        for name in (REQUEST_FILE, FAILURES_FILE, DESCRIPTION_FILE):
+            (out / name).unlink(missing_ok=True)
         _bring_back(out)
     with suppress(OSError):  # it holds something, or is where the user stands
         out.rmdir()

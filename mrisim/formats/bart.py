@@ -30,6 +30,10 @@ UNSTATED = (
 """Fields of Acquisition that a cfl file does not state; 1 mm pixels are assumed."""
 
 
+RECONSTRUCTION = "_reconstruction_"
+"""What stands between the name of a scan and that of a method in the name of the image made from it."""
+
+
 def base_path(path: Path) -> Path:
     """Return x for x, x.cfl and x.hdr."""
     return path.with_suffix("") if path.suffix in (".cfl", ".hdr") else path
@@ -151,7 +155,7 @@ def write(
     base = base_path(path)
     image = reconstruction.transpose(1, 2, 0)
     sizes = (*image.shape[:2], *[1] * (SLICE - 2), image.shape[2])
-    write_cfl(base.with_name(f"{base.name}_reconstruction_{name}"), image.reshape(sizes))
+    write_cfl(base.with_name(f"{base.name}{RECONSTRUCTION}{name}"), image.reshape(sizes))
 
 
 def _kspace_3d(scan: Scan, kspace: np.ndarray, source: Path | None) -> np.ndarray:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 from mrisim.errors import DataError
 from mrisim.files import PARTIAL
+from mrisim.formats.bart import RECONSTRUCTION
 from mrisim.formats.signature import EXPECTED, detect, is_bart, is_dicom
 
 SUFFIXES = (".nii.gz", ".nii", ".h5", ".hdf5", ".mrd", ".cfl", ".hdr", ".dcm", ".ima", ".png")
 """Name endings that `item_id` removes, and that make a file of a folder an input even where its content is broken."""
 PREVIEW = "_preview.png"
 """Name ending of the picture that stands beside a corrupted scan and its sidecar."""
+_IMAGE = re.compile(rf"{re.escape(PREVIEW)}$|{RECONSTRUCTION}[a-z0-9-]+\.cfl$")
 
 
 def input_files(path: Path | str) -> list[Path]:
@@ -20,7 +23,7 @@ def input_files(path: Path | str) -> list[Path]:
 
     A folder with DICOM files is one input (one series a folder); a BART pair is its ``.cfl``. Files of a known name
     ending are inputs even if their content is broken, so that they are reported; hidden and ``.part`` files are not,
-    nor are the previews of an earlier run.
+    nor are the images that an earlier run made beside its scans.
 
     Raises
     ------
@@ -47,7 +50,8 @@ def input_files(path: Path | str) -> list[Path]:
 
 
 def _is_input(path: Path) -> bool:
-    if path.name.endswith(PREVIEW) and path.with_name(path.name.removesuffix(PREVIEW) + ".json").exists():
+    image = _IMAGE.search(path.name)
+    if image and path.with_name(path.name[: image.start()] + ".json").exists():
         return False
     if path.suffix == ".hdr":
         return not path.with_suffix(".cfl").exists() and is_bart(path)

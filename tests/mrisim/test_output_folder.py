@@ -253,6 +253,44 @@ def test_output_that_is_to_be_replaced_is_kept_until_it_is(
     assert (tmp_path / "o" / "index.jsonl").exists() and not (tmp_path / "o" / ".replaced").exists()
 
 
+def test_output_is_kept_where_only_some_of_it_could_be_replaced(mrisim, tmp_path: Path, scan_file: Path) -> None:
+    other = Path(shutil.copy(scan_file, scan_file.with_name("file2.h5")))
+    assert mrisim("corrupt", scan_file.parent, "--kind", "spikes:1", "--out", "o").code == 0
+    before = {path.name: path.read_bytes() for path in (tmp_path / "o").iterdir()}
+    whole = other.read_bytes()
+    other.write_bytes(whole[:2000])
+    again = ["corrupt", scan_file.parent, "--kind", "spikes:2", "--out", "o", "--overwrite"]
+    for _ in range(2):
+        result = mrisim(*again)
+        assert result.code == 5 and f"the earlier output is kept in {Path('o') / '.replaced'}" in result.out
+        assert {path.name: path.read_bytes() for path in (tmp_path / "o" / ".replaced").iterdir()} == before
+        assert (tmp_path / "o" / "file1.h5").read_bytes() != before["file1.h5"]
+    other.write_bytes(whole)
+    result = mrisim(*again)
+    assert result.code == 0 and "kept" not in result.out and not list((tmp_path / "o").glob(".*"))
+    assert (tmp_path / "o" / "file2.json").exists()
+
+
+@pytest.mark.parametrize("method", ["rename", "unlink"])
+def test_permission_that_is_lost_at_the_end_is_one_line(
+    mrisim, tmp_path: Path, scan_file: Path, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    assert mrisim("corrupt", scan_file, "--kind", "spikes:1", "--out", "o").code == 0
+    original = getattr(Path, method)
+    lost = output_folder.REPLACED_FOLDER if method == "rename" else output_folder.REQUEST_FILE
+
+    def refused(path: Path, *args: object, **flags: object) -> object:
+        if path.name == lost:
+            raise PermissionError(errno.EACCES, "permission denied", str(path))
+        return original(path, *args, **flags)
+
+    if method == "unlink":  # nothing comes about, so the folder is given back
+        scan_file.write_bytes(scan_file.read_bytes()[:2000])
+    monkeypatch.setattr(Path, method, refused)
+    result = mrisim("corrupt", scan_file, "--kind", "spikes:2", "--out", "o", "--overwrite")
+    assert result.code == 4 and "o could not be written: the output folder is read-only" in result.err
+
+
 @pytest.mark.parametrize("name", ["thesis.txt", "request.json"])
 @pytest.mark.parametrize("text", ["years of work", '{"years": "of work"}'])
 def test_a_folder_of_somebody_elses_is_never_overwritten(

@@ -96,6 +96,12 @@ def test_the_pictures_of_an_earlier_run_are_no_inputs(tmp_path, fastmri_file):
     (tmp_path / "scan.json").write_text("{}")
     assert [path.name for path in formats.input_files(tmp_path)] == ["scan.h5"]
     assert formats.input_files(tmp_path / "scan_preview.png")  # where it is named itself
+    image = tmp_path / "scan_reconstruction_l1-wavelet.cfl"
+    write_cfl(image, np.ones((8, 8)))
+    assert [path.name for path in formats.input_files(tmp_path)] == ["scan.h5"]
+    (tmp_path / "scan.json").unlink()
+    names = ["scan.h5", "scan_preview.png", "scan_reconstruction_l1-wavelet.cfl"]
+    assert [path.name for path in formats.input_files(tmp_path)] == names
 
 
 def test_no_input(tmp_path):
