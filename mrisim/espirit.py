@@ -15,7 +15,8 @@ from __future__ import annotations
 import numba
 import numpy as np
 import scipy.fft
-import scipy.linalg
+
+from mrisim.eigenvectors import eigenvectors_above
 
 TOLERANCE = 1e-5
 """Change of a unit eigenvector in one iteration below which it stands."""
@@ -103,7 +104,7 @@ def _dominant(gram: np.ndarray, share: float) -> tuple[np.ndarray, np.ndarray]:
         vector = gram @ (vector / np.linalg.norm(vector))
     # What a power iteration says of the largest eigenvalue is not above it: none is missed.
     above = share * float(np.linalg.norm(vector)) * (1 - ROUNDING)
-    power, vectors = scipy.linalg.eigh(gram.astype(complex), subset_by_value=(above, np.inf), check_finite=False)
+    power, vectors = eigenvectors_above(gram, above)
     kept = power > share * power[-1]
     return power[kept].astype(np.float32), vectors[:, kept].astype(np.complex64)
 

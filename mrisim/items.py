@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from mrisim import formats
@@ -21,6 +22,17 @@ class Item:
     path: Path | None = None
     file_name: str = ""
     """Path below the input root: what a sidecar may say of the place."""
+
+    @cached_property
+    def file_format(self) -> str:
+        """Tell what the input is: one of `formats.FORMAT_NAMES`, or ``embedded``.
+
+        Raises
+        ------
+        DataError
+            If it is missing, empty, or of no known type.
+        """
+        return "embedded" if self.path is None else formats.detect(self.path)
 
 
 def find_items(inputs: Sequence[Path]) -> list[Item]:
@@ -74,10 +86,10 @@ def load(item: Item, seed: int) -> tuple[Scan, Source]:
         from mrisim.phantoms.default import default_scan
 
         scan = default_scan()
-        return scan, Source(item.item_id, "", sha256_of_array(scan.kspace), "embedded")
-    scan = formats.read(item.path, seed=seed)
+        return scan, Source(item.item_id, "", sha256_of_array(scan.kspace), item.file_format)
+    scan = formats.read(item.path, seed=seed, layout=item.file_format)
     digest = _sha256_of_folder(item.path) if item.path.is_dir() else sha256_of_file(item.path)
-    return scan, Source(item.item_id, item.file_name, digest, formats.detect(item.path))
+    return scan, Source(item.item_id, item.file_name, digest, item.file_format)
 
 
 def usable_slices(scan: Scan) -> tuple[list[int], list[int]]:

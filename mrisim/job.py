@@ -153,7 +153,7 @@ def process(item: Item, job: Job, out: Path, *, n_threads: int = 1) -> Report:
     )  # fmt: skip
     if source.file_format == "nifti" and item.path is not None:
         record = bids.as_derivative(record, bids.scan_sidecar(item.path))
-    outputs = write_item(out, item, job.label, source.file_format, clean, result.scan, images)
+    outputs = write_item(out, item, job.label, clean, result.scan, images)
     sidecar.save(done, record)
     return Report(
         item_id=item.item_id,
@@ -191,12 +191,10 @@ def measure_quality(image: np.ndarray, clean: np.ndarray) -> dict[str, Any]:
     return {name: value if np.isfinite(value) else None for name, value in values.items()}
 
 
-def write_item(
-    out: Path, item: Item, label: str, file_format: str, clean: Scan, corrupted: Scan, images: Images
-) -> list[Path]:
+def write_item(out: Path, item: Item, label: str, clean: Scan, corrupted: Scan, images: Images) -> list[Path]:
     """Write the scan in the layout of its input, the reconstruction in it, and a preview; return their paths."""
-    stem = output_stem(out, item, label, file_format)
-    layout = "fastmri" if file_format == "embedded" else file_format
+    stem = output_stem(out, item, label)
+    layout = "fastmri" if item.path is None else item.file_format
     folder = item.path is not None and item.path.is_dir()
     main = stem if folder else stem.with_name(stem.name + formats.OUTPUT_SUFFIX[layout])
     formats.write(
@@ -205,6 +203,7 @@ def write_item(
         images.after,
         source=item.path,
         layout=layout,
+        source_layout=layout,
         reconstruction_name=images.name,
         clean_reconstruction=images.before,
         description=f"simulated MR artifacts: {label}",
@@ -217,14 +216,14 @@ def write_item(
 
 def sidecar_path(out: Path, item: Item, label: str) -> Path:
     """Return the path of an item's sidecar, which is there once the item is done."""
-    stem = output_stem(out, item, label, "embedded" if item.path is None else formats.detect(item.path))
+    stem = output_stem(out, item, label)
     return stem.with_name(stem.name + ".json")
 
 
-def output_stem(out: Path, item: Item, label: str, file_format: str) -> Path:
+def output_stem(out: Path, item: Item, label: str) -> Path:
     """Return the path of an item's outputs without ending; NIfTI follows the naming of BIDS derivatives."""
     stem = out / item.item_id
-    if file_format == "nifti":
+    if item.file_format == "nifti":
         return stem.with_name(bids.derivative_name(stem.name, label).removesuffix(".nii.gz"))
     return stem
 

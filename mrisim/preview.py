@@ -87,7 +87,7 @@ def _png(image: np.ndarray, window: float) -> str:
 
 def _save_png(path: Path, sheet: Image.Image) -> None:
     with written_whole(path) as partial:
-        sheet.save(partial, format="PNG")
+        sheet.save(partial, format="PNG", compress_level=1)  # 7 ms instead of 11, for a twentieth more bytes
 
 
 def _grid(panels: list[list[np.ndarray]], *, columns: list[str], rows: list[str] | None) -> Image.Image:

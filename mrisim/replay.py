@@ -88,7 +88,7 @@ def replay(path: Path, source: Path | None, out: Path, *, device: str) -> Outcom
     result = apply(usable, sidecar.read_realisations(record), slices=chosen, device=device)
     clean = usable.select(chosen)
     images = job.images(clean, result.scan)
-    outputs = write_item(out, item, record["Label"], origin.file_format, clean, result.scan, images)
+    outputs = write_item(out, item, record["Label"], clean, result.scan, images)
     sidecar.save(sidecar_path(out, item, record["Label"]), {**record, "Reconstruction": images.record})
     here = sidecar.environment()
     return Outcome(

@@ -128,8 +128,20 @@ def load(path: Path) -> dict[str, Any]:
 
 
 def save(path: Path, record: dict[str, Any]) -> None:
-    """Write a sidecar, whole or not at all."""
-    write_text(path, json.dumps(record, indent=1, allow_nan=False) + "\n")
+    """Write a sidecar, whole or not at all; a list of numbers takes one line, not one for each."""
+    write_text(path, _as_text(record, "") + "\n")
+
+
+def _as_text(value: Any, indent: str) -> str:
+    deeper = indent + " "
+    if isinstance(value, dict) and value:
+        parts = [f"{json.dumps(name)}: {_as_text(part, deeper)}" for name, part in value.items()]
+    elif isinstance(value, list | tuple) and any(isinstance(part, dict | list | tuple) for part in value):
+        parts = [_as_text(part, deeper) for part in value]
+    else:
+        return json.dumps(value, allow_nan=False)
+    left, right = "{}" if isinstance(value, dict) else "[]"
+    return f"{left}\n{deeper}" + f",\n{deeper}".join(parts) + f"\n{indent}{right}"
 
 
 def sha256_of_array(array: np.ndarray) -> str:

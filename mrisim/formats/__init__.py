@@ -33,7 +33,12 @@ OUTPUT_SUFFIX = {"fastmri": ".h5", "ismrmrd": ".h5", "bart": ".cfl", "nifti": ".
 
 
 def read(
-    path: Path | str, *, slices: slice | Sequence[int] | None = None, seed: int = 0, item: str | None = None
+    path: Path | str,
+    *,
+    slices: slice | Sequence[int] | None = None,
+    seed: int = 0,
+    item: str | None = None,
+    layout: str | None = None,
 ) -> Scan:
     """Read a file of any known format into a Scan.
 
@@ -47,6 +52,8 @@ def read(
         Seed of the phase that a magnitude-only input gets; measured k-space does not use it.
     item : str, optional
         Identity of the input for that phase; None takes `item_id(path, path)`.
+    layout : str, optional
+        What `detect` says of the path, where that is known. None looks.
 
     Returns
     -------
@@ -61,7 +68,7 @@ def read(
         If `slices` selects nothing.
     """
     path = Path(path)
-    name = detect(path)
+    name = layout or detect(path)
     if name in ("nifti", "dicom", "png"):
         from mrisim.formats import images
 
@@ -114,6 +121,7 @@ def write(
     *,
     source: Path | str | None = None,
     layout: str | None = None,
+    source_layout: str | None = None,
     reconstruction_name: str = "rss",
     clean_reconstruction: np.ndarray | None = None,
     description: str = "",
@@ -132,6 +140,8 @@ def write(
         The input whose layout and metadata are kept. None writes a new file.
     layout : str, optional
         One of `FORMAT_NAMES`. None takes that of `source`, or "fastmri"; another than that of `source` converts.
+    source_layout : str, optional
+        What `detect` says of `source`, where that is known. None looks.
     reconstruction_name : str
         Name of the reconstruction, part of the data set's name.
     clean_reconstruction : (slice, rows, columns), optional
@@ -153,7 +163,7 @@ def write(
     """
     path = Path(path)
     source = None if source is None else Path(source)
-    origin = None if source is None else detect(source)
+    origin = None if source is None else source_layout or detect(source)
     layout = layout or origin or "fastmri"
     if layout not in FORMAT_NAMES:
         raise ConfigError(f"layout is {layout!r}; expected one of {', '.join(FORMAT_NAMES)}")

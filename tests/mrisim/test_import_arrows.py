@@ -14,6 +14,7 @@ LAYERS = [
         "fft_kernels",
         "tiles",
         "lane_vectors",
+        "eigenvectors",
         "seeding",
         "scan",
         "provenance",

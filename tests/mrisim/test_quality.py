@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import scipy.ndimage as ndi
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from mrisim.quality import foreground_mask, nrmse, psnr, rss, ssim
@@ -46,6 +47,19 @@ def test_foreground_closes_gaps_of_three_pixels_but_no_wider():
     mask = foreground_mask(magnitude)[0]
     assert mask[15, 12:15].all()
     assert not mask[15, 23:29].any()
+
+
+@pytest.mark.parametrize("shape", [(40, 55), (23, 8), (5, 4), (2, 1)])
+@pytest.mark.parametrize("share", [0.2, 0.5, 0.8])
+def test_foreground_is_that_of_scipys_morphology(shape, share):
+    rng = np.random.default_rng(round(10 * share))
+    smooth = ndi.uniform_filter(rng.random((5, *shape)), (0, 3, 3))
+    magnitude = (smooth > np.quantile(smooth, 1 - share)).astype(np.float32)
+    magnitude[:, 0, 0] = 1
+    cross = ndi.generate_binary_structure(2, 1)
+    for plane, mask in zip(magnitude, foreground_mask(magnitude), strict=True):
+        closed = ndi.binary_closing(np.pad(plane > 0.1, 2), cross, iterations=2)
+        np.testing.assert_array_equal(mask, ndi.binary_fill_holes(closed)[2:-2, 2:-2])
 
 
 def test_nrmse_fits_no_gain_and_counts_where_only():

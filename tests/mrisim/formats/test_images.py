@@ -112,6 +112,12 @@ def test_conjugate_symmetry(shape):
     image = rng.random((2, *shape))
     assert images.is_conjugate_symmetric(centred_fft(image.astype(complex)))
     assert not images.is_conjugate_symmetric(centred_fft(image * np.exp(0.5j * rng.random(shape))))
+    for coil in range(2):  # one that is not is enough, whichever it is, unless it is rounding
+        kspace = centred_fft(image.astype(complex))
+        kspace[coil, 1, 2] += 1e-3j * np.linalg.norm(kspace)
+        assert not images.is_conjugate_symmetric(kspace)
+        kspace[coil, 1, 2] += (-1e-3j + 1e-9j) * np.linalg.norm(kspace)
+        assert images.is_conjugate_symmetric(kspace)
 
 
 # ---------------------------------------------------------------- NIfTI
