@@ -78,6 +78,20 @@ def combine(images: np.ndarray, csm: np.ndarray, seen: np.ndarray) -> tuple[np.n
     return image, float(_combine(image_pairs, csm_pairs, seen, image.view(np.float32)))
 
 
+def weighted_sum(images: np.ndarray, csm: np.ndarray) -> np.ndarray:
+    """Return sum_c conj(S_c) i_c: (coil, rows, columns), complex64, twice -> (rows, columns)."""
+    image = np.zeros(images.shape[1:], np.complex64)
+    image_pairs, csm_pairs = (np.ascontiguousarray(part).view(np.float32) for part in (images, csm))
+    _weighted_sum(image_pairs, csm_pairs, image.view(np.float32))
+    return image
+
+
+def energy_of_misfit(lines: np.ndarray, kspace: np.ndarray, sampled: np.ndarray) -> float:
+    """Return sum |P l - y|^2 of one coil: (readout, phase_encode), complex64, complex64 and bool."""
+    pairs = (np.ascontiguousarray(part).view(np.float32) for part in (lines, kspace))
+    return float(_energy_of_misfit(*pairs, sampled))
+
+
 def set_lines(target: Array, lines: np.ndarray, source: Array, picked: np.ndarray) -> None:
     """Set target[..., lines] to source[..., picked]; both complex, C-contiguous."""
     if isinstance(target, np.ndarray):
@@ -159,6 +173,31 @@ def _add_four(before, after, row, left, right, turned, k):
             + c.real * right[k + 2, i] + c.imag * turned[k + 2, i]
             + d.real * right[k + 3, i] + d.imag * turned[k + 3, i]
         )  # fmt: skip
+
+
+@numba.njit(nogil=True, cache=True, fastmath={"contract", "reassoc"})
+def _weighted_sum(images, csm, image):
+    for row in range(image.shape[0]):
+        for coil in range(images.shape[0]):
+            for i in range(image.shape[1] // 2):
+                s_real, s_imaginary = csm[coil, row, 2 * i], csm[coil, row, 2 * i + 1]
+                real, imaginary = images[coil, row, 2 * i], images[coil, row, 2 * i + 1]
+                image[row, 2 * i] += s_real * real + s_imaginary * imaginary
+                image[row, 2 * i + 1] += s_real * imaginary - s_imaginary * real
+
+
+@numba.njit(nogil=True, cache=True, fastmath={"contract", "reassoc"})
+def _energy_of_misfit(lines, kspace, sampled):
+    energy = 0.0
+    for row in range(sampled.shape[0]):
+        of_row = np.float32(0)
+        for i in range(sampled.shape[1]):
+            kept = np.float32(1) if sampled[row, i] else np.float32(0)
+            real = kept * lines[row, 2 * i] - kspace[row, 2 * i]
+            imaginary = kept * lines[row, 2 * i + 1] - kspace[row, 2 * i + 1]
+            of_row += real**2 + imaginary**2
+        energy += of_row
+    return energy
 
 
 @numba.njit(nogil=True, cache=True)

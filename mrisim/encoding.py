@@ -6,11 +6,12 @@ Importing this module imports SigPy.
 from __future__ import annotations
 
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from sigpy.linop import Linop
 
-from mrisim.coil_sums import acquired_samples
+from mrisim.coil_sums import acquired_samples, energy_of_misfit, energy_of_slices, weighted_sum
 from mrisim.fourier import Array, array_module, centred_fft, centred_ifft, plain_fft, plain_ifft
 from mrisim.host_normal import HostNormal
 
@@ -50,6 +51,19 @@ class Encoding(Linop):
             lines.view(lines.real.dtype)[...] *= self._of_reals
         return kspace
 
+    def misfit(self, image: Array, kspace: Array) -> Any:
+        """Return sum |P F S x - y|^2 over coils and samples: (..., readout, phase_encode) and k-space -> (...)."""
+        if not self.compiled_for(image):
+            return energy_of_slices(self(image) - kspace)
+        coils = zip(self.csm, kspace, strict=True)
+        return np.float32(
+            sum(energy_of_misfit(centred_fft(csm * image, overwrite=True), lines, self.sampled) for csm, lines in coils)
+        )
+
+    def compiled_for(self, array: Array) -> bool:
+        """Tell whether there are compiled loops for an array and these maps: one slice, complex64, on the host."""
+        return self.coil_by_coil and self.csm.dtype == np.complex64 and array.dtype == np.complex64
+
     @cached_property
     def _of_reals(self) -> np.ndarray:
         """The mask, for real and imaginary part each: a product of reals is in vector instructions, `where` is not."""
@@ -74,15 +88,10 @@ class _Adjoint(Linop):
 
     def _apply(self, input: Array) -> Array:
         xp, csm, mask = array_module(input), self.encoding.csm, self.encoding._mask
-        if not self.encoding.coil_by_coil:
+        if not self.encoding.compiled_for(input):
             return xp.sum(csm.conj() * centred_ifft(xp.where(mask, input, 0)), axis=-3)
-        image = np.zeros(self.oshape, input.dtype)
-        for coil, lines in zip(csm, input, strict=True):
-            (kept,), _ = acquired_samples(lines[None], self.encoding.sampled)
-            seen = centred_ifft(kept, overwrite=True)
-            seen *= coil.conj()
-            image += seen
-        return image
+        kept, _ = acquired_samples(input, self.encoding.sampled)
+        return weighted_sum(centred_ifft(kept, overwrite=True), csm)
 
     def _adjoint_linop(self) -> Linop:
         return self.encoding

@@ -204,7 +204,7 @@ def solve(
         unit = xp.where(empty, 0, zero_filled / scale).astype(np.complex64)
         image = unit if name == "adjoint" else _solution(name, unit, encode, regularisation, n_iterations)
         image = (image * scale).astype(np.complex64)
-        error = xp.sqrt(energy_of_slices(encode(image) - kspace)) / xp.where(blank, 1, norm)
+        error = xp.sqrt(encode.misfit(image, kspace)) / xp.where(blank, 1, norm)
         error = to_device(xp.where(blank, 0, error), "cpu").astype(float)[()]
     # Every one of these estimates explains the data better than an empty image, or it has diverged.
     worst = np.max(error)

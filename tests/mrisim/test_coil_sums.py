@@ -9,9 +9,11 @@ from mrisim.coil_sums import (
     add_to_lines,
     combine,
     energy_of_lines,
+    energy_of_misfit,
     energy_of_slices,
     root_sum_of_squares,
     set_lines,
+    weighted_sum,
 )
 from mrisim.testing import relative_difference
 
@@ -76,6 +78,20 @@ def test_combine_is_the_least_squares_fit_and_its_misfit():
     assert misfit == pytest.approx((np.abs(images - csm * expected) ** 2).sum(), rel=1e-5)
     exact, nothing = combine(csm * image, csm, seen)
     assert relative_difference(exact, image) < 1e-6 and nothing < 1e-10
+
+
+def test_weighted_sum_is_the_adjoint_of_the_maps():
+    images, csm = random_complex((4, 6, 9)), random_complex((4, 6, 9), seed=1)
+    assert relative_difference(weighted_sum(images, csm), (csm.conj() * images).sum(axis=0)) < 1e-6
+
+
+def test_energy_of_a_misfit_counts_what_was_not_acquired_as_zero():
+    lines, kspace = random_complex((6, 9)), random_complex((6, 9), seed=1)
+    sampled = np.random.default_rng(2).random((6, 9)) < 0.7
+    expected = (np.abs(np.where(sampled, lines, 0) - kspace) ** 2).sum()
+    assert energy_of_misfit(lines, kspace, sampled) == pytest.approx(expected, rel=1e-5)
+    lines[0, 0] = np.nan
+    assert np.isnan(energy_of_misfit(lines, kspace, sampled))
 
 
 @pytest.mark.parametrize("dtype", [np.complex64, np.complex128])

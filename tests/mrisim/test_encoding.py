@@ -43,6 +43,22 @@ def test_adjoint_and_normal_operator_fit_the_operator(kind):
     np.testing.assert_array_equal(kspace, before[1])
 
 
+@pytest.mark.parametrize("kind", ["lines", "samples"])
+@pytest.mark.parametrize("dtype", [np.complex64, np.complex128])
+def test_misfit_is_the_energy_of_what_the_image_does_not_explain(kind, dtype):
+    csm, sampled, image, kspace = encoding_problem(SHAPES[0], kind)
+    operator, image, kspace = Encoding(csm.astype(dtype), sampled), image.astype(dtype), kspace.astype(dtype)
+    expected = np.linalg.norm(operator(image) - kspace) ** 2
+    assert operator.misfit(image, kspace) == pytest.approx(expected, rel=1e-5)
+    assert operator.misfit(image, operator(image)) < 1e-10 * expected
+    several = Encoding(np.stack([csm, csm]).astype(dtype), sampled)
+    np.testing.assert_allclose(
+        several.misfit(np.stack([image, 0 * image]), np.stack([kspace, kspace])),
+        [expected, np.linalg.norm(kspace) ** 2],
+        rtol=1e-5,
+    )
+
+
 def test_which_lengths_have_compiled_loops():
     for shape, expected in (((1, 12, 9), (True, True)), ((1, 11, 14), (True, False)), ((1, 12, 31), (False, False))):
         csm = np.zeros(shape, np.complex64)
