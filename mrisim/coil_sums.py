@@ -88,8 +88,8 @@ def weighted_sum(images: np.ndarray, csm: np.ndarray) -> np.ndarray:
 
 def energy_of_misfit(lines: np.ndarray, kspace: np.ndarray, sampled: np.ndarray) -> float:
     """Return sum |P l - y|^2 of one coil: (readout, phase_encode), complex64, complex64 and bool."""
-    pairs = (np.ascontiguousarray(part).view(np.float32) for part in (lines, kspace))
-    return float(_energy_of_misfit(*pairs, sampled))
+    line_pairs, kspace_pairs = (np.ascontiguousarray(part).view(np.float32) for part in (lines, kspace))
+    return float(_energy_of_misfit(line_pairs, kspace_pairs, sampled))
 
 
 def set_lines(target: Array, lines: np.ndarray, source: Array, picked: np.ndarray) -> None:
@@ -196,7 +196,7 @@ def _energy_of_misfit(lines, kspace, sampled):
             real = kept * lines[row, 2 * i] - kspace[row, 2 * i]
             imaginary = kept * lines[row, 2 * i + 1] - kspace[row, 2 * i + 1]
             of_row += real**2 + imaginary**2
-        energy += of_row
+        energy += float(of_row)
     return energy
 
 

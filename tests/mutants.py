@@ -263,8 +263,10 @@ MUTANTS: dict[str, tuple[Mutant, ...]] = {
     ),
     "quality": (
         Mutant("quality.py", "0.1 * np.percentile(magnitude, 99)", "0.1 * magnitude.max()", "threshold of the maximum"),
-        Mutant("quality.py", "binary_closing(padded, cross, iterations=2)", "binary_closing(padded, cross, iterations=1)", "closes less"),
-        Mutant("quality.py", "ndi.binary_fill_holes(closed)[2:-2, 2:-2]", "closed[2:-2, 2:-2]", "holes stay"),
+        Mutant("quality.py", "grown = _grown(_grown(np.pad(plane, 2)))\n        closed = ~_grown(_grown(~grown))", "grown = _grown(np.pad(plane, 2))\n        closed = ~_grown(~grown)", "closes less"),
+        Mutant("quality.py", "(regions != regions[0, 0])[1:-1, 1:-1]", "closed", "holes stay"),
+        Mutant("quality.py", "np.pad(~closed, 1, constant_values=True)", "np.pad(~closed, 1, constant_values=False)", "air in the corner only"),
+        Mutant("quality.py", "grown[:, 1:] |= mask[:, :-1]", "grown[:, 1:] |= grown[:, :-1]", "closes with a square, to one side"),
         Mutant("quality.py", "unbiased = n_samples / (n_samples - 1)", "unbiased = 1", "biased covariance"),
         Mutant("quality.py", "c1, c2 = (k1 * data_range) ** 2", "c1, c2 = (k2 * data_range) ** 2", "wrong constant"),
         Mutant("quality.py", "data_range = float(clean.max())", "data_range = float(image.max())", "range of the corrupted volume"),
