@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import signal
 import sys
-import warnings
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,6 +17,7 @@ from mrisim.cli_data import data_app
 from mrisim.cli_requests import check_reconstruction, checked_seed, checked_slices, parse_requests
 from mrisim.errors import MrisimError, UsageError
 from mrisim.files import all_named, named
+from mrisim.import_warnings import ignore_import_warnings
 
 # Everything heavy is imported inside the commands: --help must answer at once.
 
@@ -327,8 +327,7 @@ def _on_sigterm(_signal: int, _frame: Any) -> None:
 
 def main() -> None:
     """Run the program; a user's error is one line and its exit code."""
-    # CuPy says so in eight lines when SigPy is imported; nothing here needs it
-    warnings.filterwarnings("ignore", r"\s*nccl library could not be loaded", UserWarning)
+    ignore_import_warnings()
     try:
         app()
     except MrisimError as error:

@@ -8,6 +8,7 @@ LAYERS = [
     {
         "errors",
         "files",
+        "import_warnings",
         "worker_threads",
         "fourier",
         "host_fft",
