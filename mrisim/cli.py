@@ -94,7 +94,6 @@ def corrupt(
     """Corrupt scans: write the scan, its reconstruction, a preview and a sidecar that replays it."""
     requests = parse_requests(kind, level, param)
     from mrisim import batch, output_folder
-    from mrisim.fourier import resolve_device
     from mrisim.items import find_items, shard_of
     from mrisim.job import Job
 
@@ -104,7 +103,7 @@ def corrupt(
             "--overwrite with --num-shards: a shard would replace what another wrote; expected another --out"
         )
     batch.check_executor(executor, workers)
-    job = Job(requests, checked_seed(seed), recon, resolve_device(device), checked_slices(slices))
+    job = Job(requests, checked_seed(seed), recon, _working(device), checked_slices(slices))
     items = shard_of(find_items(inputs or []), num_shards, shard_id)
     folder = out or Path(f"mrisim-{job.label}")
     if dry_run:
@@ -197,11 +196,10 @@ def replay(
     as_json: AsJson = False,
 ) -> None:
     """Make a corrupted scan again from its sidecar, and say whether it is the same bit for bit."""
-    from mrisim.fourier import resolve_device
     from mrisim.replay import replay as run_replay
 
     folder = out or Path(f"replay-{sidecar.stem}")
-    outcome = run_replay(sidecar, source, folder, device=resolve_device(device))
+    outcome = run_replay(sidecar, source, folder, device=_working(device))
     _print_result(outcome.record(), outcome.lines(), as_json)
     if not outcome.within_tolerance:
         raise typer.Exit(1)
@@ -225,7 +223,6 @@ def preview(
     """Draw every kind at every level on one window: a contact sheet, a GIF, and a page with a level slider."""
     from mrisim.artifacts import KINDS
     from mrisim.contact_sheet import draw_all
-    from mrisim.fourier import resolve_device
 
     check_reconstruction(recon)
     names = [request.kind for request in parse_requests(kind, 3, None)] if kind else list(KINDS)
@@ -234,7 +231,7 @@ def preview(
         names,
         seed=checked_seed(seed),
         reconstruction=recon,
-        device=resolve_device(device),
+        device=_working(device),
         out=out or Path("mrisim-preview"),
         slice_position=slice_position,
     )
@@ -245,10 +242,9 @@ def preview(
 @app.command()
 def selftest(device: Device = "auto", as_json: AsJson = False) -> None:
     """Evaluate every kind's closed-form law on this device: expected, got, tolerance."""
-    from mrisim.fourier import resolve_device
     from mrisim.selftest import run_checks
 
-    device = resolve_device(device)
+    device = _working(device)
     results = run_checks(device)
     lines = [f"device {device}"]
     for subject, check in results:
@@ -307,6 +303,13 @@ def _print_result(record: dict[str, Any], lines: Iterable[str], as_json: bool) -
     else:
         for line in lines:
             typer.echo(line)
+
+
+def _working(device: str) -> str:
+    """Return the device that an option means, once it computes; say why "auto" leaves a GPU alone."""
+    from mrisim.fourier import resolve_device
+
+    return resolve_device(device, say=_log)
 
 
 def _log(*lines: str) -> None:

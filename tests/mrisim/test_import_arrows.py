@@ -10,6 +10,7 @@ LAYERS = [
         "files",
         "import_warnings",
         "worker_threads",
+        "gpu_probe",
         "fourier",
         "host_fft",
         "fft_kernels",
