@@ -235,12 +235,14 @@ def keep_freed_memory() -> None:
 
 
 def release_memory(device: str) -> None:
-    """Give back what CuPy's pools keep of freed arrays, so that the next file, or a neighbour, finds it."""
+    """Give back what CuPy keeps of freed arrays and for this thread's FFTs: the next file, or a neighbour, finds it."""
     if device == "cpu":
         return
     import cupy
 
     with current_device(device):
+        # each plan has its work area in the pool, and keeps the block around it
+        cupy.fft.config.get_plan_cache().clear()
         cupy.get_default_memory_pool().free_all_blocks()
         cupy.get_default_pinned_memory_pool().free_all_blocks()
 

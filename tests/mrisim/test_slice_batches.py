@@ -76,7 +76,7 @@ def test_batches_cover_every_slice_once():
 
 
 class Pool:
-    """A memory pool of CuPy that counts."""
+    """A memory pool of CuPy that counts, or its cache of plans."""
 
     def __init__(self, free: int = 0):
         self.free, self.n_released = free, 0
@@ -87,16 +87,19 @@ class Pool:
     def free_all_blocks(self) -> None:
         self.n_released += 1
 
+    clear = free_all_blocks
+
 
 @pytest.fixture
 def gpu(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     """CuPy's side of the memory, without CuPy: 1 GB free, and 1 GB in the pool."""
-    pools = SimpleNamespace(device=Pool(free=2**30), pinned=Pool())
+    pools = SimpleNamespace(device=Pool(free=2**30), pinned=Pool(), plans=Pool())
     cuda = SimpleNamespace(
         Device=lambda index: nullcontext(), runtime=SimpleNamespace(memGetInfo=lambda: (2**30, 80 * 2**30))
     )
     monkeypatch.setitem(sys.modules, "cupy", SimpleNamespace(
-        cuda=cuda, get_default_memory_pool=lambda: pools.device, get_default_pinned_memory_pool=lambda: pools.pinned
+        cuda=cuda, fft=SimpleNamespace(config=SimpleNamespace(get_plan_cache=lambda: pools.plans)),
+        get_default_memory_pool=lambda: pools.device, get_default_pinned_memory_pool=lambda: pools.pinned,
     ))  # fmt: skip
     return pools
 
@@ -131,4 +134,4 @@ def test_memory_is_given_back_after_every_file(gpu: SimpleNamespace, monkeypatch
     monkeypatch.setattr(job_module, "process", process)
     for name in ("good", "bad"):
         attempt(Item(name, None), Job((), device="cuda"), Path())
-    assert gpu.device.n_released == gpu.pinned.n_released == 2
+    assert gpu.device.n_released == gpu.pinned.n_released == gpu.plans.n_released == 2

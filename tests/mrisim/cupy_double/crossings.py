@@ -5,6 +5,7 @@ Run by `test_gpu_path.py`, with the double in place of CuPy.
 
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from mrisim.artifacts import KINDS
 from mrisim.cli import app
 from mrisim.corrupt import corrupt
 from mrisim.formats import fastmri
+from mrisim.fourier import current_device, release_memory
 from mrisim.phantoms.default import default_scan
 from mrisim.reconstruct import DEFAULTS, RECONSTRUCTIONS, reconstruct
 from mrisim.scan import Scan
@@ -66,6 +68,26 @@ def test_every_kind_works_on_the_second_device(kind: str) -> None:
 def test_every_reconstruction_works_on_the_second_device(name: str, undersampled: Scan) -> None:
     images = [reconstruct(undersampled, name, device=device).image for device in ("cuda", "cuda:1")]
     assert np.array_equal(*images)
+
+
+@pytest.mark.parametrize("device", ["cuda", "cuda:1"])
+def test_a_thread_gives_back_the_memory_of_its_plans(device: str, undersampled: Scan) -> None:
+    release_memory("cuda"), release_memory("cuda:1")
+
+    def work() -> tuple[int, int]:
+        reconstruct(undersampled, "sense", device=device)
+        held = free_bytes(device)
+        release_memory(device)
+        return held, free_bytes(device)
+
+    with ThreadPoolExecutor(1) as pool:
+        held, left = pool.submit(work).result()
+    assert held > 0 and left == 0
+
+
+def free_bytes(device: str) -> int:
+    with current_device(device):
+        return cupy.get_default_memory_pool().free_bytes()
 
 
 def test_the_commands_take_a_device(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ import scipy.fft
 from numpy import complex64, float32, uint64  # noqa: F401
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
-from cupy import cuda
+from cupy import cuda, memory
 
 crossings: Counter[str] = Counter()
 """How often something went "to device" and "to host", and how many "bytes to device"."""
@@ -146,8 +146,11 @@ for _name in FUNCTIONS:
     globals()[_name] = _function(getattr(np, _name))
 
 fft = ModuleType("cupy.fft")
-for _name in ("fftn", "ifftn", "fftshift", "ifftshift"):
+for _name in ("fftshift", "ifftshift"):
     setattr(fft, _name, _function(getattr(scipy.fft, _name)))
+for _name in ("fftn", "ifftn"):
+    setattr(fft, _name, memory.planned(_function(getattr(scipy.fft, _name))))
+fft.config = SimpleNamespace(get_plan_cache=memory.get_plan_cache)
 sys.modules["cupy.fft"] = fft
 
 
@@ -187,7 +190,8 @@ class ElementwiseKernel:
         raise NotImplementedError(f"the CUDA source of {self.name} needs a GPU")
 
 
-_POOL = SimpleNamespace(free_all_blocks=lambda: None, free_bytes=lambda: 0)
+_POOL = memory.MemoryPool()
+_PINNED_POOL = memory.MemoryPool()
 
 
 def get_default_memory_pool() -> Any:
@@ -195,4 +199,4 @@ def get_default_memory_pool() -> Any:
 
 
 def get_default_pinned_memory_pool() -> Any:
-    return _POOL
+    return _PINNED_POOL
