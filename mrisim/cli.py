@@ -18,6 +18,7 @@ from mrisim.cli_requests import check_reconstruction, checked_seed, checked_slic
 from mrisim.errors import MrisimError, UsageError
 from mrisim.files import all_named, named
 from mrisim.import_warnings import ignore_import_warnings
+from mrisim.out_of_memory import memory_errors_named
 
 # Everything heavy is imported inside the commands: --help must answer at once.
 
@@ -332,7 +333,8 @@ def main() -> None:
     """Run the program; a user's error is one line and its exit code."""
     ignore_import_warnings()
     try:
-        app()
+        with memory_errors_named():
+            app()
     except MrisimError as error:
         typer.echo(f"mrisim: {error}", err=True)
         sys.exit(error.exit_code)

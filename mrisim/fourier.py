@@ -165,16 +165,21 @@ def to_device(array: Array, device: str) -> Array:
     if device == "cpu":
         return array if isinstance(array, np.ndarray) else array.get()
     index = _cuda_index(device)
+    cupy = _cupy_for(device)
     try:
-        import cupy
-
         with cupy.cuda.Device(index):
             return cupy.asarray(array)
+    except cupy.cuda.runtime.CUDARuntimeError as error:
+        raise ConfigError(f"device is {device!r}; expected a CUDA device that works, got: {error}") from None
+
+
+def _cupy_for(device: str) -> ModuleType:
+    try:
+        import cupy
     except ImportError as error:
         reason = "is not installed here" if gpu_probe.is_missing(error) else f"fails: {gpu_probe.one_line(error)}"
         raise ConfigError(f"device is {device!r}; expected 'cpu', because CuPy {reason}") from None
-    except cupy.cuda.runtime.CUDARuntimeError as error:
-        raise ConfigError(f"device is {device!r}; expected a CUDA device that works, got: {error}") from None
+    return cupy
 
 
 def current_device(device: str) -> AbstractContextManager[object]:
@@ -209,9 +214,11 @@ def resolve_device(device: str, say: Callable[[str], object] = warnings.warn) ->
         if reason:
             say(f"the GPU is not used, because it does not compute ({reason}); working on the CPU")
         return "cuda" if reason == "" else "cpu"
-    to_device(np.zeros(1, np.complex64), device)
-    if device != "cpu" and (reason := gpu_probe.trouble(_cuda_index(device))):
-        raise ConfigError(f"device is {device!r}; expected a CUDA device that works, got: {reason}")
+    if device != "cpu":
+        index = _cuda_index(device)
+        _cupy_for(device)
+        if reason := gpu_probe.trouble(index):
+            raise ConfigError(f"device is {device!r}; expected a CUDA device that works, got: {reason}")
     return device
 
 

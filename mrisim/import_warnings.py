@@ -10,6 +10,6 @@ NOT_NEEDED = (
 
 
 def ignore_import_warnings() -> None:
-    """Keep up to a dozen lines off a program's standard error: several GPUs at once, and networks in CuPy, are unused."""
+    """Keep a dozen lines off a program's standard error: NCCL joins several GPUs, cuDNN runs networks; not here."""
     for message in NOT_NEEDED:
         warnings.filterwarnings("ignore", message, UserWarning)

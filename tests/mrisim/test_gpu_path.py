@@ -14,7 +14,7 @@ DOUBLE = HERE / "cupy_double"
 
 @pytest.mark.parametrize(
     "tests",
-    [HERE / "test_gpu.py", DOUBLE / "crossings.py", DOUBLE / "no_libraries.py"],
+    [HERE / "test_gpu.py", *(DOUBLE / name for name in ("crossings.py", "no_libraries.py", "full.py"))],
     ids=lambda path: path.stem,
 )
 def test_on_the_double(tests: Path) -> None:

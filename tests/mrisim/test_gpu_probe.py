@@ -21,7 +21,9 @@ class cuda:
     class Device:
         def __init__(self, index): cuda.runtime.getDeviceCount()
 """
-NO_DEVICE = NO_DRIVER.replace('raise cuda.runtime.CUDARuntimeError("cudaErrorInsufficientDriver: insufficient")', "return 0")
+NO_DEVICE = NO_DRIVER.replace(
+    'raise cuda.runtime.CUDARuntimeError("cudaErrorInsufficientDriver: insufficient")', "return 0"
+)
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ LAYERS = [
         "errors",
         "files",
         "import_warnings",
+        "out_of_memory",
         "worker_threads",
         "gpu_probe",
         "fourier",

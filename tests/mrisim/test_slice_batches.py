@@ -21,6 +21,7 @@ from mrisim.reconstruct import RECONSTRUCTIONS, reconstruct
 from mrisim.scan import Scan
 from mrisim.slice_batches import COPIES, MOST, SHARE, batches, corrupted_at_once, slices_at_once
 from mrisim.testing import relative_difference
+from mrisim.worker_threads import worker_threads
 
 
 def undersampled(*, whole_lines: bool = True) -> Scan:
@@ -111,6 +112,18 @@ def test_the_memory_of_a_gpu_decides():
     assert slices_at_once(megabyte, "cuda") == MOST
     assert slices_at_once(20 * megabyte, "cuda:1") == int(SHARE * 2048 / (COPIES * 20)) == 4
     assert slices_at_once(10**6 * megabyte, "cuda") == 1
+
+
+@pytest.mark.usefixtures("gpu")
+def test_workers_side_by_side_share_the_memory_of_a_gpu():
+    n_bytes = 5 * 2**20
+    alone = int(SHARE * 2048 / (COPIES * 5))
+    assert slices_at_once(n_bytes, "cuda") == alone == 17
+    with worker_threads(4) as pool:
+        assert set(pool.map(lambda _: slices_at_once(n_bytes, "cuda"), range(8))) == {alone // 4}
+        assert slices_at_once(n_bytes, "cuda") == alone, "this thread is none of the workers"
+    with worker_threads(1) as pool:
+        assert pool.submit(slices_at_once, n_bytes, "cuda").result() == alone
 
 
 def test_how_many_slices_are_corrupted_at_once():

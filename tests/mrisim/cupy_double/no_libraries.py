@@ -1,4 +1,7 @@
-"""A GPU that is seen and does not compute, as CuPy's wheels leave it without CUDA's libraries; run by `test_gpu_path.py`."""
+"""A GPU that is seen and does not compute, as CuPy's wheels leave it without CUDA's libraries.
+
+Run by `test_gpu_path.py`.
+"""
 
 import sys
 from collections import Counter

@@ -18,7 +18,8 @@ import scipy.fft
 from numpy import complex64, float32, uint64  # noqa: F401
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
-from cupy import cuda, memory
+from cupy import cuda
+from cupy.cuda import memory
 
 crossings: Counter[str] = Counter()
 """How often something went "to device" and "to host", and how many "bytes to device"."""

@@ -11,6 +11,13 @@ from weakref import WeakSet
 from cupy import cuda
 
 
+class OutOfMemoryError(MemoryError):
+    """The pool could not have memory of this size."""
+
+    def __init__(self, size: int, total: int) -> None:
+        super().__init__(f"Out of memory allocating {size:,} bytes (allocated so far: {total:,} bytes).")
+
+
 class PlanCache:
     """The plans of one thread and device, each with a work area from the pool."""
 
