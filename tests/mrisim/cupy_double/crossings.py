@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 
 from mrisim.artifacts import KINDS
 from mrisim.cli import app
+from mrisim.coil_sums import root_sum_of_squares
 from mrisim.corrupt import corrupt
 from mrisim.formats import fastmri
 from mrisim.fourier import current_device, release_memory
@@ -68,6 +69,15 @@ def test_every_kind_works_on_the_second_device(kind: str) -> None:
 def test_every_reconstruction_works_on_the_second_device(name: str, undersampled: Scan) -> None:
     images = [reconstruct(undersampled, name, device=device).image for device in ("cuda", "cuda:1")]
     assert np.array_equal(*images)
+
+
+@pytest.mark.parametrize("scale", [1e-24, 1e-20, 1, 1e18, 1e30])
+def test_a_root_sum_of_squares_is_that_of_the_host_at_every_scale(scale: float) -> None:
+    rng = np.random.default_rng(0)
+    images = (scale * (rng.normal(size=(2, 4, 5, 7)) + 1j * rng.normal(size=(2, 4, 5, 7)))).astype(np.complex64)
+    on_cpu, on_gpu = root_sum_of_squares(images), root_sum_of_squares(cupy.asarray(images))
+    assert on_gpu.dtype == np.float32 and on_cpu.min() > 0
+    np.testing.assert_allclose(on_gpu.get(), on_cpu, rtol=1e-6)
 
 
 @pytest.mark.parametrize("device", ["cuda", "cuda:1"])
