@@ -20,7 +20,9 @@ def root_sum_of_squares(images: Array) -> Array:
             _root_sum_of_squares(stack.view(stack.real.dtype), out)
         return magnitude.reshape(*images.shape[:-3], *images.shape[-2:])
     xp, double = array_module(images), {"dtype": np.float64}  # as the loop below: the square of 1e-24 is a number
-    return xp.sqrt(xp.sum(xp.square(images.real, **double) + xp.square(images.imag, **double), axis=-3)).astype(np.float32)
+    return xp.sqrt(xp.sum(xp.square(images.real, **double) + xp.square(images.imag, **double), axis=-3)).astype(
+        np.float32
+    )
 
 
 def acquired_samples(kspace: Array, sampled: np.ndarray) -> tuple[Array, bool]:

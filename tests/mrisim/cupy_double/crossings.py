@@ -111,3 +111,22 @@ def test_the_commands_take_a_device(tmp_path: Path) -> None:
     assert np.linalg.norm(results[1] - results[0]) < 2e-5 * np.linalg.norm(results[0])
     assert CliRunner().invoke(app, ["selftest", "--device", "cuda:1"]).exit_code == 0
     assert CliRunner().invoke(app, ["selftest", "--device", "cuda:2"]).exit_code != 0
+
+
+@pytest.mark.parametrize(
+    "refused",
+    [
+        lambda real, _: cupy.sum(real, where=real > 0),
+        lambda real, _: real.sum(where=real > 0),
+        lambda real, _: real.max(initial=0),
+        lambda real, _: cupy.square(real, where=real > 0),
+        lambda real, _: np.add(real, real, where=real > 0),
+        lambda _, complex_one: cupy.percentile(complex_one, 50),
+        lambda _, complex_one: np.percentile(complex_one, 50),
+        lambda _, complex_one: cupy.fft.fftn(complex_one, overwrite_x=True),
+    ],
+)
+def test_the_double_refuses_what_cupy_refuses(refused: Callable[[Any, Any], Any]) -> None:
+    real = cupy.arange(6).astype(np.float32)
+    with pytest.raises(TypeError):
+        refused(real, real.astype(np.complex64))
