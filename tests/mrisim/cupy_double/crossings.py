@@ -19,6 +19,7 @@ from mrisim.artifacts import KINDS
 from mrisim.cli import app
 from mrisim.coil_sums import root_sum_of_squares
 from mrisim.corrupt import corrupt
+from mrisim.encoding import Encoding
 from mrisim.formats import fastmri
 from mrisim.fourier import current_device, release_memory
 from mrisim.phantoms.default import default_scan
@@ -69,6 +70,18 @@ def test_every_kind_works_on_the_second_device(kind: str) -> None:
 def test_every_reconstruction_works_on_the_second_device(name: str, undersampled: Scan) -> None:
     images = [reconstruct(undersampled, name, device=device).image for device in ("cuda", "cuda:1")]
     assert np.array_equal(*images)
+
+
+@pytest.mark.parametrize("place", [0, slice(0, 1)], ids=["one slice", "a stack"])
+def test_an_operator_and_its_misfit_stay_on_the_device(place: int | slice, undersampled: Scan) -> None:
+    kspace, maps, sampled = undersampled.kspace[place], undersampled.csm[place], undersampled.sampled
+    host, image = Encoding(maps, sampled), Encoding(maps, sampled).H(kspace)
+    device, lines, pixels = Encoding(cupy.asarray(maps), sampled), cupy.asarray(kspace), cupy.asarray(image)
+    adjoint, normal = device.H, device.N  # the mask is sent here
+    got: list[Any] = []
+    assert not crossings_of(lambda: got.extend([device.misfit(pixels, lines), adjoint(lines), normal(pixels)]))
+    for on_gpu, on_cpu in zip(got, (host.misfit(image, kspace), image, host.N(image)), strict=True):
+        np.testing.assert_allclose(on_gpu.get(), on_cpu, rtol=1e-4, atol=1e-4 * np.abs(image).max())
 
 
 @pytest.mark.parametrize("scale", [1e-24, 1e-20, 1, 1e18, 1e30])
