@@ -57,6 +57,7 @@ def test_no_worker_process_repeats_it() -> None:
         "worker.ACTIONS['train'] = lambda *_: __import__('sigpy')\nworker.main()"
     )
     with warnings.catch_warnings():
+        warnings.resetwarnings()  # those of pyproject.toml are set here, too
         with pytest.raises(ConfigError, match="a Dask worker has mrisim"):
             dask_executor._attempt_on_worker(None, None, Path(), "another version")  # type: ignore[arg-type]
         assert {found[1].pattern for found in warnings.filters if found[1]} >= set(NOT_NEEDED)
