@@ -58,6 +58,13 @@ def find_items(inputs: Sequence[Path]) -> list[Item]:
             raise DataError(
                 f"{other.file_name} and {item.file_name} have one identity, {item.item_id!r}; expected different ones"
             )
+    for item in items:
+        scan = by_identity.get(formats.scan_of_image(item.file_name))
+        if scan is not None:
+            raise DataError(
+                f"{item.file_name} has the name of an image that belongs to the output of {scan.file_name}; "
+                "expected them apart, or another name"
+            )
     return items
 
 
@@ -88,8 +95,12 @@ def load(item: Item, seed: int) -> tuple[Scan, Source]:
         scan = default_scan()
         return scan, Source(item.item_id, "", sha256_of_array(scan.kspace), item.file_format)
     scan = formats.read(item.path, seed=seed, layout=item.file_format)
-    digest = _sha256_of_folder(item.path) if item.path.is_dir() else sha256_of_file(item.path)
-    return scan, Source(item.item_id, item.file_name, digest, item.file_format)
+    return scan, Source(item.item_id, item.file_name, digest_of(item.path), item.file_format)
+
+
+def digest_of(path: Path) -> str:
+    """Return the SHA-256 of an input: of a file, or over the files of a folder (a DICOM series) by name."""
+    return _sha256_of_folder(path) if path.is_dir() else sha256_of_file(path)
 
 
 def usable_slices(scan: Scan) -> tuple[list[int], list[int]]:

@@ -16,7 +16,7 @@ from mrisim.corrupt import Corrupted, Request, corrupt
 from mrisim.errors import DataError, MrisimError
 from mrisim.formats import bids
 from mrisim.fourier import release_memory
-from mrisim.items import Item, load, usable_slices
+from mrisim.items import Item, digest_of, load, usable_slices
 from mrisim.quality import foreground_mask, nrmse, psnr, ssim
 from mrisim.reconstruct import crop_to_recon, reconstruct
 from mrisim.scan import Scan
@@ -105,8 +105,8 @@ class Report:
         ]
         if self.quality:
             lines.append(
-                f"  {job.reconstruction} against the clean scan: NRMSE {self.quality['NRMSE']:.3f} "
-                f"(foreground {self.quality['NRMSEForeground']:.3f}), SSIM {self.quality['SSIM']:.3f}"
+                f"  {job.reconstruction} against the clean scan: NRMSE {_number(self.quality['NRMSE'])} "
+                f"(foreground {_number(self.quality['NRMSEForeground'])}), SSIM {_number(self.quality['SSIM'])}"
             )
         lines += [f"  note: {note}" for note in self.notes]
         return lines + [f"  {name}" for name in self.outputs] + [f"  {self.seconds:.1f} s"]
@@ -137,8 +137,7 @@ def process(item: Item, job: Job, out: Path, *, n_threads: int = 1) -> Report:
     started = time.perf_counter()
     done = sidecar_path(out, item, job.label)
     if done.exists():
-        left_out = _left_out(sidecar.load(done).get("LeftOut", []))
-        return Report(item.item_id, (done.relative_to(out).as_posix(),), failures=left_out, resumed=True)
+        return _report_again(item, done, out)
     scan, source = load(item, job.seed)
     good, broken = usable_slices(scan)
     usable = scan.select(good) if broken else scan
@@ -166,6 +165,29 @@ def process(item: Item, job: Job, out: Path, *, n_threads: int = 1) -> Report:
     )
 
 
+def _report_again(item: Item, done: Path, out: Path) -> Report:
+    """Report what an earlier run made of an item.
+
+    Raises
+    ------
+    DataError
+        If it was made of another file of that name.
+    """
+    record = sidecar.load(done)
+    if item.path is not None and record["Input"]["SHA256"] != digest_of(item.path):
+        raise DataError(
+            f"{done.name} in {out.name} was made of another {item.file_name} (its SHA-256 differs); "
+            "expected another --out, or --overwrite"
+        )
+    return Report(
+        item_id=item.item_id,
+        outputs=(done.relative_to(out).as_posix(),),
+        quality=record["QualityMetrics"],
+        failures=_left_out(record.get("LeftOut", [])),
+        resumed=True,
+    )
+
+
 def _left_out(slice_ids: Sequence[int]) -> tuple[str, ...]:
     return tuple(f"slice {slice_id} holds NaN, Inf or only zeros; left out" for slice_id in slice_ids)
 
@@ -178,6 +200,10 @@ def attempt(item: Item, job: Job, out: Path, *, n_threads: int = 1) -> Report:
         return Report(item.item_id, failures=(str(error),), exit_code=error.exit_code)
     finally:
         release_memory(job.device)
+
+
+def _number(value: float | None) -> str:
+    return "not defined" if value is None else f"{value:.3f}"
 
 
 def measure_quality(image: np.ndarray, clean: np.ndarray) -> dict[str, Any]:

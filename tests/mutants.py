@@ -114,7 +114,7 @@ MUTANTS: dict[str, tuple[Mutant, ...]] = {
         Mutant(MOTION, "if np.abs(course).max() <= ROUNDING * extent:", "if False:", "rounding blown up to the full dose"),
     ),
     "ghosting": (
-        Mutant(GHOSTING, "n_from_centre = n_before - n_before[scan.matrix[1] // 2]", "n_from_centre = n_before", "polarity from the edge, not from the centre"),
+        Mutant(GHOSTING, "= n_before - n_before[scan.matrix[1] // 2]", "= n_before", "polarity from the edge, not from the centre"),
         Mutant(GHOSTING, "np.where(n_from_centre % 2 == 1, 1, -1)", "np.where(n_from_centre < 0, 1, -1)", "blocks for alternation"),
         Mutant(GHOSTING, "is_line = acquired.sampled.any(axis=0)", "is_line = np.ones(scan.matrix[1], int)", "polarity of lines that were not acquired counts"),
         Mutant(GHOSTING, "is_line = acquired.sampled", "is_line = scan.sampled", "polarity of the lines that undersampling left"),

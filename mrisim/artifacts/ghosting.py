@@ -87,8 +87,8 @@ class Ghosting(ArtifactSpec):
         time_s = echo_order(acquired, self.ordering).time_ms / 1000
         wave = np.cos(2 * np.pi * self.frequency_hz * time_s + rng.uniform(0, 2 * np.pi))
         is_line = acquired.sampled.any(axis=0)
-        n_before = np.cumsum(is_line) - is_line
-        n_from_centre = n_before - n_before[scan.matrix[1] // 2]
+        n_before: np.ndarray = np.cumsum(is_line) - is_line
+        n_from_centre: np.ndarray = n_before - n_before[scan.matrix[1] // 2]
         return GhostingLatents(line_sign=np.where(n_from_centre % 2 == 1, 1, -1), line_wave=np.nan_to_num(wave))
 
     def apply(self, scan: Scan, latents: GhostingLatents) -> Scan:
