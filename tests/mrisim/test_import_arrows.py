@@ -15,6 +15,7 @@ LAYERS = [
         "tiles",
         "lane_vectors",
         "eigenvectors",
+        "kernel_cache",
         "seeding",
         "scan",
         "provenance",
