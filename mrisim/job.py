@@ -16,7 +16,7 @@ from mrisim.corrupt import Corrupted, Request, corrupt
 from mrisim.errors import DataError, MrisimError
 from mrisim.formats import bids
 from mrisim.fourier import release_memory
-from mrisim.items import Item, digest_of, load, usable_slices
+from mrisim.items import Item, digest_of, fingerprint_of, load, usable_slices
 from mrisim.quality import foreground_mask, nrmse, psnr, ssim
 from mrisim.reconstruct import crop_to_recon, reconstruct
 from mrisim.scan import Scan
@@ -174,10 +174,9 @@ def _report_again(item: Item, done: Path, out: Path) -> Report:
         If it was made of another file of that name.
     """
     record = sidecar.load(done)
-    if item.path is not None and record["Input"]["SHA256"] != digest_of(item.path):
+    if item.path is not None and not _is_of(item.path, record["Input"]):
         raise DataError(
-            f"{done.name} in {out.name} was made of another {item.file_name} (its SHA-256 differs); "
-            "expected another --out, or --overwrite"
+            f"{done.name} in {out.name} was made of another {item.file_name}; expected another --out, or --overwrite"
         )
     return Report(
         item_id=item.item_id,
@@ -186,6 +185,12 @@ def _report_again(item: Item, done: Path, out: Path) -> Report:
         failures=_left_out(record.get("LeftOut", [])),
         resumed=True,
     )
+
+
+def _is_of(path: Path, recorded: dict[str, Any]) -> bool:
+    if recorded.get("Fingerprint"):
+        return bool(recorded["Fingerprint"] == fingerprint_of(path))
+    return bool(recorded["SHA256"] == digest_of(path))  # a sidecar of an earlier version
 
 
 def _left_out(slice_ids: Sequence[int]) -> tuple[str, ...]:

@@ -261,7 +261,7 @@ def test_info_convert_kinds_recon_selftest(mrisim, tmp_path: Path, scan_file: Pa
     assert all(len(row) == 5 for entry in listed for row in entry["levels"]["values"])
     assert "l1-wavelet" in mrisim("recon").out
     checks = json.loads(mrisim("selftest", "--device", "cpu", "--json").out)["checks"]
-    assert {check["subject"] for check in checks} == {"fourier", *KINDS}
+    assert {check["subject"] for check in checks} == {"fourier", *KINDS, "reconstruction"}
     assert all(check["passed"] for check in checks)
 
 
