@@ -61,9 +61,7 @@ def _request_text(record: Any) -> str:
     return json.dumps(record, sort_keys=True) if isinstance(record, dict) and "runs" in record else ""
 
 
-def claim(
-    folder: Path, request: str, mark: Mark, *, finished: bool, overwrite: bool, restart: bool = False
-) -> bool:  # fmt: skip
+def claim(folder: Path, request: str, mark: Mark, *, finished: bool, overwrite: bool, restart: bool = False) -> bool:
     """Find the folder of a request again, or make room for it: the caller writes the mark first of all.
 
     Parameters

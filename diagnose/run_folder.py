@@ -8,6 +8,8 @@
     predictions.csv.gz results.json DONE             at the end; of reconstruction, quality.csv.gz
     epochs/001/model.safetensors model.json          after every epoch, of reconstruction
 
+A run that is overwritten lies in `.replaced` until the new one is finished (`diagnose.claimed_folder`).
+
 `location.json` says where the data lie, seen from the run folder, for `diagnose evaluate`: a run that is moved along
 with its data finds them again, one that is moved alone asks for --data. It is no part of the run's identity.
 """
