@@ -10,14 +10,12 @@ it, and both have a mark: the file that says what was asked. What a kill leaves,
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from mrisim.errors import ConfigError, MrisimError
 from mrisim.files import PARTIAL, disk_errors_named, emptied
@@ -45,20 +43,12 @@ class Mark:
     file: str = IDENTITY
 
     def read(self, folder: Path) -> str:
-        """Return the request of a folder as one text; empty where it has none, or somebody else's file of that name."""
+        """Return the hash of a folder's request; empty where it has none, or somebody else's file of that name."""
         try:
             text = (folder / self.file).read_text(encoding="utf-8").strip()
-            return _request_text(json.loads(text)) if self.file.endswith(".json") else _identity_text(text)
-        except (FileNotFoundError, IsADirectoryError, NotADirectoryError, ValueError):
+        except (FileNotFoundError, IsADirectoryError, NotADirectoryError, UnicodeDecodeError):
             return ""
-
-
-def _identity_text(text: str) -> str:
-    return text if re.fullmatch("[0-9a-f]{64}", text) else ""
-
-
-def _request_text(record: Any) -> str:
-    return json.dumps(record, sort_keys=True) if isinstance(record, dict) and "runs" in record else ""
+        return text if re.fullmatch("[0-9a-f]{64}", text) else ""
 
 
 def claim(folder: Path, request: str, mark: Mark, *, finished: bool, overwrite: bool, restart: bool = False) -> bool:
