@@ -26,6 +26,7 @@ from diagnose.cli_options import (
 )  # fmt: skip
 from diagnose.cli_output import (
     check_device,
+    data_elsewhere,
     default_data,
     image_progress,
     log,
@@ -104,6 +105,8 @@ def train(
     as_json: AsJson = False,
 ) -> None:
     """Train one network and report how well it does; an interrupted run is resumed by the same command."""
+    from diagnose.claimed_folder import check_ours
+    from diagnose.run_folder import RUN, DataLocation
     from diagnose.training.spec import make_spec
     from diagnose.training.task import task_module
 
@@ -115,9 +118,11 @@ def train(
             raise UsageError(f"--{name.replace('_', '-')} has no meaning for {task}")
     spec = make_spec(values, settings or [], learnt.SPEC)
     check_device(device)
+    learnt.check_request(spec, labels, split)
+    if out is not None:
+        check_ours(out, RUN)
     if dry_run and data is None:
         raise_for_missing_cohort(as_json, learnt.DEFAULT_DATA)
-    from diagnose.run_folder import DataLocation
     from diagnose.train import fit
     from diagnose.training.loop import Watch
 
@@ -199,7 +204,6 @@ def evaluate(
         result = evaluate_predictions(predictions, out or Path(f"{predictions.name.split('.')[0]}-results"))
     else:
         from diagnose.adapt import parse_adaptation
-        from diagnose.run_folder import DataLocation
         from diagnose.training.loop import Watch
 
         of_task = _evaluation_of(list(runs or []))
@@ -207,7 +211,7 @@ def evaluate(
             of_task, kind or [], (test_on or [], every_epoch), parse_levels(levels), parse_reconstructions(recon), seed,
             tuple(parse_adaptation(text) for text in dict.fromkeys(adapt or ["frozen"])), validation_shifts,
         )  # fmt: skip
-        location = None if data is None else DataLocation(data, labels)
+        location = data_elsewhere(data, labels)
         resources: dict[str, Any] = {"n_threads": threads or n_cores(), "device": device}
         if dry_run:
             cost = of_task.estimate(list(runs or []), request, data=location, **resources)

@@ -19,7 +19,7 @@ from diagnose.cli_options import (
     parse_levels,
     parse_reconstructions,
 )  # fmt: skip
-from diagnose.cli_output import image_progress, log, n_cores, print_result, stop_on_sigterm
+from diagnose.cli_output import data_elsewhere, image_progress, log, n_cores, print_result, stop_on_sigterm
 from mrisim.errors import UsageError
 from mrisim.files import all_named
 
@@ -62,7 +62,6 @@ def drift(
     from diagnose.drift.analyse import analyse_drift, estimate
     from diagnose.drift.request import DriftRequest
     from diagnose.drift.table import drift_lines
-    from diagnose.run_folder import DataLocation
     from diagnose.slice_images import check_kinds
     from diagnose.training.loop import Watch
 
@@ -72,7 +71,7 @@ def drift(
         tuple(check_kinds(kind or ["all"])), parse_levels(levels), parse_reconstructions(recon), split, seed,
         slices, swap, parse_swap_layers(swap_layers),
     )  # fmt: skip
-    location = None if data is None else DataLocation(data, labels)
+    location = data_elsewhere(data, labels)
     resources: dict[str, Any] = {"n_threads": threads or n_cores(), "device": device}
     if dry_run:
         cost = estimate(runs, request, data=location, **resources)

@@ -11,7 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from mrisim.errors import UsageError
+
 if TYPE_CHECKING:
+    from diagnose.run_folder import DataLocation
     from mrisim.cohort_collection import CohortCollection
     from mrisim.cohort_protocol import CohortSpec
 
@@ -27,6 +30,26 @@ def check_device(device: str) -> None:
         from diagnose.torch_device import resolve_device
 
         resolve_device(device)
+
+
+def data_elsewhere(data: Path | None, labels: Path | None) -> DataLocation | None:
+    """Return where the data of runs lie now, None where the runs say so themselves.
+
+    Raises
+    ------
+    UsageError
+        If labels are given alone.
+    DataError
+        If a file is not there.
+    """
+    from diagnose.dataset import check_label_table
+    from diagnose.run_folder import DataLocation
+
+    if labels is not None:
+        if data is None:
+            raise UsageError(f"--labels {labels.name} has no effect without --data: a run knows its own labels")
+        check_label_table(labels)
+    return None if data is None else DataLocation(data, labels)
 
 
 def default_data(spec: CohortSpec | CohortCollection | None = None) -> Path:

@@ -64,8 +64,14 @@ def study(
     as_json: AsJson = False,
 ) -> None:
     """Train norms x scalings x seeds, evaluate them under every shift, analyse, report; killed, it goes on."""
+    from diagnose.claimed_folder import check_ours
     from diagnose.study.spec import read_study
+    from diagnose.study.state import STUDY_MARK, settle_study
+    from diagnose.tasks.classification import check_request
+    from diagnose.training.spec import TrainSpec
 
+    if request.is_dir() and not (status or dry_run):
+        settle_study(request)
     spec = read_study(request, settings or [])
     if request.is_dir() and out is not None:
         raise UsageError(f"--out {out.name} and the folder {request.name}: expected one of them, or a study file")
@@ -77,6 +83,8 @@ def study(
         print_result(state.record, state.lines, as_json)
         return
     check_device(device)
+    check_request(TrainSpec(**spec.train), labels, split)
+    check_ours(folder, STUDY_MARK)
     location = _location(request, data, labels, split, as_json, dry_run)
     _run(spec, folder, location, (workers, device), overwrite, dry_run, as_json)
 
@@ -92,14 +100,18 @@ def demo(
     as_json: AsJson = False,
 ) -> None:
     """Do all of it once, small: cohort, one network each with bn, gn, ln, six artifacts x five levels, the report."""
+    from diagnose.claimed_folder import check_ours
     from diagnose.study.demo import demo_study
+    from diagnose.study.state import STUDY_MARK
 
     spec = demo_study(settings or [])
     check_device(device)
+    folder = out or Path("studies") / spec.label
+    check_ours(folder, STUDY_MARK)
     started = time.monotonic()
     location = _location(None, data, None, None, as_json, dry_run)
     seconds = time.monotonic() - started
-    _run(spec, out or Path("studies") / spec.label, location, (workers, device), overwrite, dry_run, as_json, seconds)
+    _run(spec, folder, location, (workers, device), overwrite, dry_run, as_json, seconds)
 
 
 def register(app: typer.Typer) -> None:
@@ -125,9 +137,9 @@ def _run(
     spec: StudySpec, folder: Path, location: DataLocation, resources: tuple[int | None, str], overwrite: bool,
     dry_run: bool, as_json: bool, cohort_seconds: float | None = None,
 ) -> None:  # fmt: skip
+    from diagnose.claimed_folder import IDENTITY
     from diagnose.study.cost import check_room, study_cost
     from diagnose.study.engine import run_study, study_slices
-    from diagnose.study.spec import IDENTITY
     from diagnose.torch_device import resolve_device
 
     n_workers, device = resources[0] or max(1, n_cores() // spec.n_threads), resolve_device(resources[1])
@@ -169,7 +181,8 @@ def _lines(spec: StudySpec, result: StudyResult) -> list[str]:
 
 
 def _comparison_line(one: dict[str, Any]) -> str:
-    text = f"  {one['norm']} - {one['reference_norm']}: {one['difference']:+.3f}"
+    found = "not available" if one["difference"] is None else f"{one['difference']:+.3f}"
+    text = f"  {one['norm']} - {one['reference_norm']}: {found}"
     if one["low"] is not None:
         text += f" [{one['low']:+.3f}, {one['high']:+.3f}]"
     if one.get("p_holm") is not None:

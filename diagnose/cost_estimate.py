@@ -26,7 +26,13 @@ class Cost:
     @property
     def lines(self) -> list[str]:
         """The estimate as text."""
-        return [f"{name.replace('_', ' ')}: {value}" for name, value in self.record.items()]
+        return [_line(name, value) for name, value in self.record.items()]
+
+
+def _line(name: str, value: Any) -> str:
+    if name == "n_bytes":
+        return f"disk in all: {value / 1e6:.0f} MB"
+    return f"{name.replace('_', ' ')}: {value}"
 
 
 def slice_counts(table: SliceTable) -> dict[str, str]:

@@ -88,6 +88,19 @@ class SliceTable:
         return split_text(sorted(rows, key=lambda row: row.file))
 
 
+def check_label_table(table: Path) -> None:
+    """Refuse a label table that is not there.
+
+    Raises
+    ------
+    DataError
+    """
+    if not table.is_file():
+        raise DataError(
+            f"{table.name} is not there; expected the label table (fastMRI+), below Annotations or by --labels"
+        )
+
+
 def load_slice_table(request: DataRequest) -> SliceTable:
     """Find files and labels, join them, split by patient, and refuse what would spoil a study.
 
@@ -101,10 +114,7 @@ def load_slice_table(request: DataRequest) -> SliceTable:
     """
     volumes = find_volumes(request.root)
     table = request.labels or request.root / "Annotations" / "knee.csv"
-    if not table.is_file():
-        raise DataError(
-            f"{table.name} is not there; expected the label table (fastMRI+), below Annotations or by --labels"
-        )
+    check_label_table(table)
     label_map = load_label_map(request.label_map)
     annotations = read_annotations(table)
     list_file = table.with_name(table.stem + "_file_list.csv")

@@ -34,6 +34,7 @@ from diagnose.torch_device import CPU, resolve_device
 from diagnose.trained_model import TrainedModel
 from diagnose.training.loop import Watch
 from mrisim.errors import ConfigError
+from mrisim.output_folder import discard
 
 PREDICTIONS, RESULTS, PARTS, PSEUDO_COUNTS = "predictions.csv.gz", "results.csv", "parts", "pseudo-counts"
 
@@ -209,6 +210,7 @@ class OpenEvaluation:
         results = shift_results(blocks)
         write_results(self.folder / RESULTS, results)
         shutil.rmtree(self.folder / PARTS)
+        discard(self.folder)
         return EvaluationResult(self.folder, results, _idle_adaptations(self.models, self.request))
 
 

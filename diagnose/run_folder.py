@@ -8,6 +8,8 @@
     predictions.csv.gz results.json DONE             at the end; of reconstruction, quality.csv.gz
     epochs/001/model.safetensors model.json          after every epoch, of reconstruction
 
+A run that is overwritten lies in `.replaced` until the new one is finished (`diagnose.claimed_folder`).
+
 `location.json` says where the data lie, seen from the run folder, for `diagnose evaluate`: a run that is moved along
 with its data finds them again, one that is moved alone asks for --data. It is no part of the run's identity.
 """
@@ -25,11 +27,12 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from diagnose.claimed_folder import IDENTITY, Mark, claim, given_up_on_error
 from diagnose.torch_device import CPU, gpu_name
 from diagnose.training.execution import Execution
 from diagnose.training.spec import LoopSpec, Spec, TrainSpec
 from mrisim.errors import ConfigError, DataError
-from mrisim.files import PARTIAL, emptied, write_text, written_whole
+from mrisim.files import write_text, written_whole
 
 if TYPE_CHECKING:
     from diagnose.training.task import TrainingData
@@ -38,7 +41,8 @@ DONE, SPLIT, LOCATION = "DONE", "split.csv", "location.json"
 EMBEDDED = "embedded cohort"
 """What stands for the location of the default cohort, which lies in the cache of whoever uses it; the name of another
 embedded cohort follows it."""
-_IDENTITY, _STARTED = "identity.txt", "last.ckpt"
+_STARTED = "last.ckpt"
+RUN = Mark("run")
 
 
 @dataclass(frozen=True)
@@ -57,7 +61,7 @@ def run_name(spec: LoopSpec, data_identity: str) -> str:
 
 
 def open_run(folder: Path, spec: LoopSpec, data: TrainingData, location: DataLocation, *, overwrite: bool) -> str:
-    """Make the folder, or find it again.
+    """Make the folder, or find it again; what is overwritten is kept until the new run is finished.
 
     Returns
     -------
@@ -67,30 +71,29 @@ def open_run(folder: Path, spec: LoopSpec, data: TrainingData, location: DataLoc
     Raises
     ------
     ConfigError
-        If it holds another run and may not be overwritten, or lies in the data.
+        If it holds another run and may not be overwritten, holds files that are no run, or lies in the data.
     """
     identity = spec.identity(data.identity)
     if folder.resolve().is_relative_to(location.root.resolve()):
         raise ConfigError(f"--out {folder.name} lies in the data folder; expected a place outside of it")
-    # A file that was being written at a kill is nobody's.
-    if folder.exists() and any(entry.suffix != PARTIAL for entry in folder.iterdir()):
-        mark = folder / _IDENTITY
-        known = mark.read_text(encoding="utf-8").strip() if mark.is_file() else ""
-        if overwrite and known:
-            emptied(folder)
-        elif known != identity:
-            what = "another run (other settings, data or labels)" if known else "files that are no run"
-            raise ConfigError(f"{folder.name} holds {what}; expected an empty folder, the same request, or --overwrite")
-        elif (folder / DONE).exists():
-            return "done"
-    # First of all: a run that is killed at once must be known again.
-    write_text(folder / _IDENTITY, identity + "\n")
-    write_text(folder / "config.yaml", yaml.safe_dump(_named(spec), sort_keys=False))
-    write_text(folder / "data.lock.json", json.dumps(data.lock, indent=1) + "\n")
-    write_text(folder / SPLIT, data.split_csv())
-    state = "resumed" if (folder / _STARTED).exists() else "new"
-    write_text(folder / LOCATION, json.dumps(kept_places(folder, location), indent=2) + "\n")
+    finished = (folder / DONE).exists()
+    claimed = claim(folder, identity, RUN, finished=finished, overwrite=overwrite, restart=overwrite)
+    if claimed and (folder / DONE).exists():
+        return "done"
+    state = "resumed" if has_begun(folder) else "new"
+    with given_up_on_error(folder, RUN, lambda: has_begun(folder)):
+        # First of all: a run that is killed at once must be known again.
+        write_text(folder / IDENTITY, identity + "\n")
+        write_text(folder / "config.yaml", yaml.safe_dump(_named(spec), sort_keys=False))
+        write_text(folder / "data.lock.json", json.dumps(data.lock, indent=1) + "\n")
+        write_text(folder / SPLIT, data.split_csv())
+        write_text(folder / LOCATION, json.dumps(kept_places(folder, location), indent=2) + "\n")
     return state
+
+
+def has_begun(folder: Path) -> bool:
+    """Return whether a run has a state that it can be taken up from."""
+    return (folder / _STARTED).exists()
 
 
 def kept_places(folder: Path, location: DataLocation) -> dict[str, str]:

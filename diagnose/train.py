@@ -7,7 +7,7 @@ AdamW, early stop on clean validation, best checkpoint. What is learnt, from whi
 from __future__ import annotations
 
 import json
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,10 +15,13 @@ from typing import Any
 
 import torch
 
+from diagnose.claimed_folder import given_up_on_error
 from diagnose.run_folder import (
     DONE,
+    RUN,
     DataLocation,
     draw_progress,
+    has_begun,
     open_run,
     recall_execution,
     remember_execution,
@@ -35,6 +38,7 @@ from diagnose.training.state import new_state
 from diagnose.training.task import Task, TrainingData, task_module
 from mrisim.errors import ConfigError
 from mrisim.files import write_text
+from mrisim.output_folder import discard
 
 
 @dataclass(frozen=True)
@@ -61,7 +65,7 @@ def fit(
     folder : Path, optional
         The run folder; ``runs/<norm>__seed<k>__<hash>`` by default.
     overwrite : bool
-        Replace a run that is there.
+        Replace a run that is there; it is kept until this one is finished.
     n_threads : int
         Of torch, and volumes read at a time. A resumed run keeps those it began with: the sums depend on them.
     device : str
@@ -90,10 +94,22 @@ def fit(
         begun = group.first(partial(_begin, folder, spec, data, location, overwrite, group.n_processes))
         if begun == "done":
             return FitResult(folder, json.loads((folder / "results.json").read_text(encoding="utf-8")), was_done=True)
-        with logged(folder, watch) if group.is_first else nullcontext(watch) as watch:
-            _announce(begun, folder, spec, data, group.n_processes, watch)
-            results = _carry_out(spec, data, folder, (n_threads, device), watch, group)
+        # The log is closed first: it lies in the folder.
+        with _earlier_kept(folder, watch, group), _watch_of(folder, watch, group) as told:
+            _announce(begun, folder, spec, data, group.n_processes, told)
+            results = _carry_out(spec, data, folder, (n_threads, device), told, group)
+        group.first(lambda: discard(folder))
     return FitResult(folder, results, was_done=False)
+
+
+def _earlier_kept(folder: Path, watch: Watch, group: ProcessGroup) -> AbstractContextManager[None]:
+    if not group.is_first:
+        return nullcontext()
+    return given_up_on_error(folder, RUN, lambda: has_begun(folder), watch.say)
+
+
+def _watch_of(folder: Path, watch: Watch, group: ProcessGroup) -> AbstractContextManager[Watch]:
+    return logged(folder, watch) if group.is_first else nullcontext(watch)
 
 
 def _begin(

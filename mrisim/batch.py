@@ -23,6 +23,8 @@ from mrisim.worker_threads import worker_threads
 
 THREAD = "thread"
 """The executor that needs nothing: a pool of threads in this process."""
+INDEX_FILE = "index.jsonl"
+"""One line for each item done; a shard has one of its own."""
 DISK_FACTOR = 2
 """Room on disk over the size of the input: the scan, its images, and some for compression that the output lacks."""
 MEMORY_FACTOR = 8
@@ -49,18 +51,30 @@ class Estimate:
         """Return the estimate as text."""
         return [
             f"{n_items} scans: about {self.seconds:.0f} s on one worker, {self.disk_bytes / 1e6:.0f} MB on disk, "
-            f"{self.memory_bytes / 1e6:.0f} MB of memory a worker (judged by the first scan)"
+            f"{self.memory_bytes / 1e6:.0f} MB of memory a worker (judged by the first scan of each kind of file)"
         ]
 
 
 def estimate(items: Sequence[Item], job: Job) -> Estimate:
-    """Corrupt one slice of the first readable scan, and scale its time and size by the size of the files.
+    """Corrupt one slice of the first readable scan of each name ending, and scale by the size of the files.
 
     Raises
     ------
     DataError
         If no item can be read.
     """
+    of_ending: dict[str, list[Item]] = {}
+    for item in items:
+        of_ending.setdefault("" if item.path is None else item.path.suffix.lower(), []).append(item)
+    found = [_estimate_alike(alike, job, alone=len(items) == 1) for alike in of_ending.values()]
+    parts = [part for part in found if part is not None]
+    if not parts:
+        raise DataError(f"none of the {len(items)} inputs can be read as a scan")
+    seconds, disk, memory = zip(*((part.seconds, part.disk_bytes, part.memory_bytes) for part in parts), strict=True)
+    return Estimate(sum(seconds), sum(disk), max(memory))
+
+
+def _estimate_alike(items: Sequence[Item], job: Job, *, alone: bool) -> Estimate | None:
     sizes = [_size_of(item) for item in items]
     for item, size in zip(items, sizes, strict=True):
         try:
@@ -71,17 +85,17 @@ def estimate(items: Sequence[Item], job: Job) -> Estimate:
                 part = scan.select(good[:1])
                 job.images(part, job.corrupt(part, item.item_id).scan)
         except MrisimError:
-            if len(items) == 1:
+            if alone:
                 raise
             continue
         finally:
             release_memory(job.device)
         seconds = (time.perf_counter() - started) * len(good)
         scale = sum(sizes) / max(1, size)
-        return Estimate(
-            seconds * scale, int(DISK_FACTOR * scan.kspace.nbytes * scale), MEMORY_FACTOR * scan.kspace.nbytes
-        )
-    raise DataError(f"none of the {len(items)} inputs can be read as a scan")
+        measured = scan.acquisition.kspace_origin != "synthesised-from-magnitude"
+        written = scan.kspace.nbytes if measured else scan.kspace.nbytes // (2 * scan.n_coils)  # or one real image
+        return Estimate(seconds * scale, int(DISK_FACTOR * written * scale), MEMORY_FACTOR * scan.kspace.nbytes)
+    return None
 
 
 def check_room(out: Path, needed_bytes: int) -> None:
@@ -111,7 +125,7 @@ def run(
     *,
     n_workers: int = 1,
     executor: str = THREAD,
-    index_name: str = "index.jsonl",
+    index_name: str = INDEX_FILE,
     on_report: Callable[[Report], None] = lambda report: None,
 ) -> list[Report]:
     """Process every item; one that fails is recorded and does not stop the others.
@@ -138,11 +152,14 @@ def run(
     """
     if any(item.path is not None and item.path.name.lower().endswith((".nii", ".nii.gz")) for item in items):
         write_text(out / output_folder.DESCRIPTION_FILE, json.dumps(bids.dataset_description(), indent=1) + "\n")
-    reports = {}
+    if index_name == INDEX_FILE:  # of one process, which meets every failure again
+        (out / output_folder.FAILURES_FILE).unlink(missing_ok=True)
+    reports, indexed = {}, _indexed(out / index_name)
     with closing(_reports(executor, items, job, out, n_workers)) as coming:
         for report in coming:
-            _append(out / (output_folder.FAILURES_FILE if report.failures else index_name), report)
-            if report.failures and report.outputs:
+            if report.failures:
+                _append(out / output_folder.FAILURES_FILE, report)
+            if report.outputs and report.item_id not in indexed:
                 _append(out / index_name, report)
             on_report(report)
             reports[report.item_id] = report
@@ -203,18 +220,29 @@ def summary_lines(reports: Sequence[Report], job: Job, out: Path) -> list[str]:
     lines = []
     if len(reports) == 1 and reports[0].outputs:
         lines += reports[0].lines(job)
-    done = sum(bool(report.outputs) for report in reports)
+    resumed = sum(report.resumed for report in reports)
+    written = sum(bool(report.outputs) for report in reports) - resumed
     for report in [report for report in reports if report.failures][:10]:
         lines += [f"{report.item_id}: {failure}" for failure in report.failures]
     failed = sum(bool(report.failures) for report in reports)
     lines.append(
-        f"wrote {done} of {len(reports)} to {out}"
+        f"wrote {written} of {len(reports)} to {out}"
+        + (f"; {resumed} were there" if resumed else "")
         + (f"; {failed} with failures, see {output_folder.FAILURES_FILE}" if failed else "")
     )
     if output_folder.holds_replaced(out):
         earlier = out / output_folder.REPLACED_FOLDER
         lines.append(f"the earlier output is kept in {earlier}, because not all of this succeeded")
     return lines
+
+
+def _indexed(path: Path) -> set[str]:
+    """Return the items that an index names; a line that a kill cut short is taken out of it."""
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
+    if lines and not lines[-1].endswith("\n"):
+        lines.pop()
+        write_text(path, "".join(lines))
+    return {json.loads(line)["item_id"] for line in lines}
 
 
 def _append(path: Path, report: Report) -> None:

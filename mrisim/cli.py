@@ -14,7 +14,7 @@ import typer
 from mrisim import __version__
 from mrisim.cli_cohort import cache_app, cohort_app
 from mrisim.cli_data import data_app
-from mrisim.cli_requests import check_reconstruction, checked_seed, checked_slices, parse_requests
+from mrisim.cli_requests import check_reconstruction, checked_seed, checked_slices, parse_requests, slurm_shard
 from mrisim.errors import MrisimError, UsageError
 from mrisim.files import all_named, named
 from mrisim.import_warnings import ignore_import_warnings
@@ -86,8 +86,11 @@ def corrupt(
         int, typer.Option("--num-shards", min=1, envvar="SLURM_ARRAY_TASK_COUNT", help="Split the batch.")
     ] = 1,
     shard_id: Annotated[
-        int, typer.Option("--shard-id", min=0, envvar="SLURM_ARRAY_TASK_ID", help="Which part to do.")
-    ] = 0,
+        int | None,
+        typer.Option(
+            "--shard-id", min=0, help="Which part to do, from 0. Default: that of the Slurm array task, else 0."
+        ),
+    ] = None,
     overwrite: Overwrite = False,
     dry_run: DryRun = False,
     as_json: AsJson = False,
@@ -104,6 +107,8 @@ def corrupt(
             "--overwrite with --num-shards: a shard would replace what another wrote; expected another --out"
         )
     batch.check_executor(executor, workers)
+    if shard_id is None:
+        shard_id = slurm_shard()
     job = Job(requests, checked_seed(seed), recon, _working(device), checked_slices(slices))
     items = shard_of(find_items(inputs or []), num_shards, shard_id)
     folder = out or Path(f"mrisim-{job.label}")
@@ -121,7 +126,7 @@ def corrupt(
         except MrisimError:  # none of them can be read
             output_folder.withdraw(folder)
             raise
-    index = f"index-{shard_id}-of-{num_shards}.jsonl" if num_shards > 1 else "index.jsonl"
+    index = f"index-{shard_id}-of-{num_shards}.jsonl" if num_shards > 1 else batch.INDEX_FILE
     signal.signal(signal.SIGTERM, _on_sigterm)
     with _progress(len(items)) as advance:
         reports = batch.run(
@@ -190,7 +195,8 @@ def info(file: Annotated[Path, typer.Argument(callback=named)], as_json: AsJson 
 def replay(
     sidecar: Path,
     source: Annotated[
-        Path | None, typer.Option("--input", help="The clean input; default: looked for where it was.")
+        Path | None,
+        typer.Option("--input", help="The clean input; default: looked for by name beside the sidecar, above, here."),
     ] = None,
     out: Out = None,
     device: Device = "cpu",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from mrisim.errors import ConfigError, UsageError
@@ -72,6 +73,15 @@ def check_reconstruction(name: str) -> None:
 
     if name not in RECONSTRUCTIONS:
         raise UsageError(f"--recon is {name!r}; expected one of {', '.join(RECONSTRUCTIONS)}")
+
+
+def slurm_shard() -> int:
+    """Return which task of a Slurm array this is, from 0, whatever number the array begins with; 0 outside of one."""
+    task, first, step = (
+        int(os.environ.get(f"SLURM_ARRAY_TASK_{name}", default))
+        for name, default in (("ID", 0), ("MIN", 0), ("STEP", 1))
+    )
+    return (task - first) // step
 
 
 def checked_seed(seed: int) -> int:

@@ -1,5 +1,6 @@
 """The inputs of a batch: which scans there are, what each is called, and how they are shared out."""
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,6 +13,8 @@ from mrisim.scan import Scan
 from mrisim.sidecar import Source, sha256_of_array
 
 DEFAULT_ITEM = "default"
+N_BLOCKS, BLOCK_BYTES = 8, 1 << 14
+"""Parts of a file, evenly spread from its first to its last bytes, that its fingerprint is taken from."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,13 @@ def find_items(inputs: Sequence[Path]) -> list[Item]:
             raise DataError(
                 f"{other.file_name} and {item.file_name} have one identity, {item.item_id!r}; expected different ones"
             )
+    for item in items:
+        scan = by_identity.get(formats.scan_of_image(item.file_name))
+        if scan is not None:
+            raise DataError(
+                f"{item.file_name} has the name of an image that belongs to the output of {scan.file_name}; "
+                "expected them apart, or another name"
+            )
     return items
 
 
@@ -88,8 +98,38 @@ def load(item: Item, seed: int) -> tuple[Scan, Source]:
         scan = default_scan()
         return scan, Source(item.item_id, "", sha256_of_array(scan.kspace), item.file_format)
     scan = formats.read(item.path, seed=seed, layout=item.file_format)
-    digest = _sha256_of_folder(item.path) if item.path.is_dir() else sha256_of_file(item.path)
-    return scan, Source(item.item_id, item.file_name, digest, item.file_format)
+    digest, fingerprint = digest_of(item.path), fingerprint_of(item.path)
+    return scan, Source(item.item_id, item.file_name, digest, item.file_format, fingerprint)
+
+
+def fingerprint_of(path: Path) -> str:
+    """Return a hash over the size of an input and `N_BLOCKS` parts of it: another scan of that name has another.
+
+    A run that is taken up again compares all that is done with its input, which it need not read whole for that.
+    """
+    digest = hashlib.sha256()
+    for file in _files_of(path):
+        size = file.stat().st_size
+        digest.update(f"{size};".encode())
+        with file.open("rb") as stream:
+            for block in range(N_BLOCKS):
+                stream.seek(max(0, size - BLOCK_BYTES) * block // (N_BLOCKS - 1))
+                digest.update(stream.read(BLOCK_BYTES))
+    return digest.hexdigest()
+
+
+def digest_of(path: Path) -> str:
+    """Return the SHA-256 of an input: of a file, or over the names and files of a folder (a DICOM series)."""
+    if not path.is_dir():
+        return sha256_of_file(path)
+    digest = hashlib.sha256()
+    for file in _files_of(path):
+        digest.update(f"{file.name}:{sha256_of_file(file)};".encode())
+    return digest.hexdigest()
+
+
+def _files_of(path: Path) -> list[Path]:
+    return sorted(entry for entry in path.iterdir() if entry.is_file()) if path.is_dir() else [path]
 
 
 def usable_slices(scan: Scan) -> tuple[list[int], list[int]]:
@@ -105,13 +145,3 @@ def usable_slices(scan: Scan) -> tuple[list[int], list[int]]:
     if not good:
         raise DataError("every slice holds NaN or Inf, or nothing but zeros; expected a measured signal")
     return good, broken
-
-
-def _sha256_of_folder(folder: Path) -> str:
-    """Return one hash over the files of a folder (a DICOM series), by name."""
-    import hashlib
-
-    digest = hashlib.sha256()
-    for path in sorted(entry for entry in folder.iterdir() if entry.is_file()):
-        digest.update(f"{path.name}:{sha256_of_file(path)};".encode())
-    return digest.hexdigest()

@@ -16,7 +16,7 @@ from mrisim.corrupt import Corrupted, Request, corrupt
 from mrisim.errors import DataError, MrisimError
 from mrisim.formats import bids
 from mrisim.fourier import release_memory
-from mrisim.items import Item, load, usable_slices
+from mrisim.items import Item, digest_of, fingerprint_of, load, usable_slices
 from mrisim.out_of_memory import memory_errors_named
 from mrisim.quality import foreground_mask, nrmse, psnr, ssim
 from mrisim.reconstruct import crop_to_recon, reconstruct
@@ -106,8 +106,8 @@ class Report:
         ]
         if self.quality:
             lines.append(
-                f"  {job.reconstruction} against the clean scan: NRMSE {self.quality['NRMSE']:.3f} "
-                f"(foreground {self.quality['NRMSEForeground']:.3f}), SSIM {self.quality['SSIM']:.3f}"
+                f"  {job.reconstruction} against the clean scan: NRMSE {_number(self.quality['NRMSE'])} "
+                f"(foreground {_number(self.quality['NRMSEForeground'])}), SSIM {_number(self.quality['SSIM'])}"
             )
         lines += [f"  note: {note}" for note in self.notes]
         return lines + [f"  {name}" for name in self.outputs] + [f"  {self.seconds:.1f} s"]
@@ -138,8 +138,7 @@ def process(item: Item, job: Job, out: Path, *, n_threads: int = 1) -> Report:
     started = time.perf_counter()
     done = sidecar_path(out, item, job.label)
     if done.exists():
-        left_out = _left_out(sidecar.load(done).get("LeftOut", []))
-        return Report(item.item_id, (done.relative_to(out).as_posix(),), failures=left_out, resumed=True)
+        return _report_again(item, done, out)
     scan, source = load(item, job.seed)
     good, broken = usable_slices(scan)
     usable = scan.select(good) if broken else scan
@@ -167,6 +166,34 @@ def process(item: Item, job: Job, out: Path, *, n_threads: int = 1) -> Report:
     )
 
 
+def _report_again(item: Item, done: Path, out: Path) -> Report:
+    """Report what an earlier run made of an item.
+
+    Raises
+    ------
+    DataError
+        If it was made of another file of that name.
+    """
+    record = sidecar.load(done)
+    if item.path is not None and not _is_of(item.path, record["Input"]):
+        raise DataError(
+            f"{done.name} in {out.name} was made of another {item.file_name}; expected another --out, or --overwrite"
+        )
+    return Report(
+        item_id=item.item_id,
+        outputs=(done.relative_to(out).as_posix(),),
+        quality=record["QualityMetrics"],
+        failures=_left_out(record.get("LeftOut", [])),
+        resumed=True,
+    )
+
+
+def _is_of(path: Path, recorded: dict[str, Any]) -> bool:
+    if recorded.get("Fingerprint"):
+        return bool(recorded["Fingerprint"] == fingerprint_of(path))
+    return bool(recorded["SHA256"] == digest_of(path))  # a sidecar of an earlier version
+
+
 def _left_out(slice_ids: Sequence[int]) -> tuple[str, ...]:
     return tuple(f"slice {slice_id} holds NaN, Inf or only zeros; left out" for slice_id in slice_ids)
 
@@ -180,6 +207,10 @@ def attempt(item: Item, job: Job, out: Path, *, n_threads: int = 1) -> Report:
         return Report(item.item_id, failures=(str(error),), exit_code=error.exit_code)
     finally:
         release_memory(job.device)
+
+
+def _number(value: float | None) -> str:
+    return "not defined" if value is None else f"{value:.3f}"
 
 
 def measure_quality(image: np.ndarray, clean: np.ndarray) -> dict[str, Any]:

@@ -2,9 +2,6 @@
 
 Such signals lie in a *tile* (n, 2, `LANES`) of float32: of sample 0 the sixteen real parts and the sixteen imaginary
 parts, then those of sample 1, and so on. No instruction looks across signals, whatever the length.
-
-Numba's cache asks for the age of the file of a compiled function alone: what is changed here, the kernels that were
-compiled before do not know until their own files are touched.
 """
 
 from collections.abc import Callable
@@ -13,6 +10,10 @@ from typing import Any
 from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic as typed_intrinsic
+
+from mrisim.kernel_cache import forget_stale_kernels
+
+forget_stale_kernels()
 
 LANES = 16
 ROW = 2 * LANES

@@ -43,10 +43,10 @@ def open_output(out: Path, job: Job, inputs: Iterable[Path], *, overwrite: bool)
             raise DataError(f"the output folder {out.name} lies inside the input {given.name}; expected another place")
         if overwrite and given.resolve().is_relative_to(out.resolve()):
             raise DataError(f"the input {given.name} lies inside the output folder {out.name}; expected another --out")
-    _check_folder(out)
+    check_folder(out)
     if _request_in(out) is None or _request_in(out / REPLACED_FOLDER) is None:
         with disk_errors_named(out.name):
-            _bring_back(out)  # killed on the way there, or back
+            bring_back(out)  # killed on the way there, or back
     # A file that was being written at a kill, or by a shard that starts just now, is nobody's.
     started = out.exists() and any(entry.suffix != PARTIAL for entry in out.iterdir())
     known = _request_in(out)
@@ -60,16 +60,16 @@ def open_output(out: Path, job: Job, inputs: Iterable[Path], *, overwrite: bool)
     try:
         with disk_errors_named(out.name):
             if started:
-                _set_aside(out)
+                set_aside(out)
             write_text(out / REQUEST_FILE, json.dumps(job.record(), indent=1) + "\n")
     except DataError:
         with suppress(OSError):
-            _bring_back(out)
+            bring_back(out)
         raise
     return False
 
 
-def _check_folder(out: Path) -> None:
+def check_folder(out: Path) -> None:
     place = next(place for place in (out, *out.absolute().parents) if place.exists() or place.is_symlink())
     if not place.is_dir():
         what = "a file" if place.exists() else "a link to nothing"
@@ -85,7 +85,7 @@ def _request_in(out: Path) -> dict[str, Any] | None:
     return known if isinstance(known, dict) and {"requests", "seed"} <= known.keys() else None
 
 
-def _set_aside(out: Path) -> None:
+def set_aside(out: Path) -> None:
     """Keep the output of an earlier run within the folder, which may be a volume of its own, or where the user stands.
 
     Until all of it is there, or back, only one of the two places has a request.
@@ -100,7 +100,7 @@ def _set_aside(out: Path) -> None:
             entry.rename(earlier / entry.name)
 
 
-def _bring_back(out: Path) -> None:
+def bring_back(out: Path) -> None:
     """Put the output of an earlier run back where it was, if any was set aside."""
     earlier = out / REPLACED_FOLDER
     if earlier.exists():
@@ -134,6 +134,6 @@ def withdraw(out: Path) -> None:
     with disk_errors_named(out.name):
         for name in (REQUEST_FILE, FAILURES_FILE, DESCRIPTION_FILE):
             (out / name).unlink(missing_ok=True)
-        _bring_back(out)
+        bring_back(out)
     with suppress(OSError):  # it holds something, or is where the user stands
         out.rmdir()

@@ -9,7 +9,7 @@ import numpy as np
 from mrisim import formats, sidecar
 from mrisim.corrupt import apply
 from mrisim.errors import DataError
-from mrisim.items import Item, load, usable_slices
+from mrisim.items import Item, digest_of, load, usable_slices
 from mrisim.job import Job, sidecar_path, write_item
 from mrisim.sidecar import sha256_of_array
 
@@ -74,13 +74,10 @@ def replay(path: Path, source: Path | None, out: Path, *, device: str) -> Outcom
     recorded = record["Input"]
     if out.exists():
         raise DataError(f"the output {out.name} exists; expected a name that is free")
-    item = Item(recorded["ItemId"], _find_input(path, recorded["FileName"], source), recorded["FileName"])
+    item = Item(recorded["ItemId"], _find_input(path, recorded, source), recorded["FileName"])
     scan, origin = load(item, record["Seed"])
     if origin.sha256 != recorded["SHA256"]:
-        raise DataError(
-            f"{origin.file_name or 'the embedded default'} is not the recorded input: "
-            f"SHA-256 is {origin.sha256[:12]}..., expected {recorded['SHA256'][:12]}..."
-        )
+        raise DataError(_another(origin.file_name or "the embedded default", origin.sha256, recorded["SHA256"]))
     job = Job(requests=(), seed=record["Seed"], reconstruction=record["Reconstruction"]["Name"], device=device)
     usable = scan.select(usable_slices(scan)[0])
     position = {slice_id: index for index, slice_id in enumerate(usable.slice_ids)}
@@ -99,15 +96,25 @@ def replay(path: Path, source: Path | None, out: Path, *, device: str) -> Outcom
     )
 
 
-def _find_input(path: Path, file_name: str, source: Path | None) -> Path | None:
-    if not file_name:
+def _find_input(path: Path, recorded: dict[str, Any], source: Path | None) -> Path | None:
+    """Return the file of the recorded name and content: the corrupted one beside the sidecar has its name, too."""
+    name = recorded["FileName"]
+    if not name:
         return None
     folders = [] if source else [path.parent, *path.absolute().parents, Path.cwd()]
-    candidates = [source] if source else [folder / file_name for folder in folders]
-    found = next((candidate for candidate in candidates if candidate.exists()), None)
-    if found is None:
-        raise DataError(f"the clean input {file_name} was not found; give it with --input")
-    return found
+    candidates = [source] if source else [folder / name for folder in folders]
+    found = [candidate for candidate in candidates if candidate.exists()]
+    if not found:
+        raise DataError(f"the clean input {name} was not found; give it with --input")
+    digests = (digest_of(candidate) for candidate in found)
+    for candidate, digest in zip(found, digests, strict=True):
+        if digest == recorded["SHA256"]:
+            return candidate
+    raise DataError(_another(name, digest, recorded["SHA256"]) + "; give it with --input" * (source is None))
+
+
+def _another(name: str, digest: str, expected: str) -> str:
+    return f"{name} is not the recorded input: SHA-256 is {digest[:12]}..., expected {expected[:12]}..."
 
 
 def _difference(path: Path, record: dict[str, Any], kspace: np.ndarray) -> float | None:

@@ -32,6 +32,8 @@ class Source:
     """Path relative to the input root; empty for the embedded default."""
     sha256: str
     file_format: str
+    fingerprint: str = ""
+    """Of its size and parts (`mrisim.items`): every resume asks whether an output is of its input."""
 
 
 def describe(
@@ -76,6 +78,7 @@ def describe(
             "FileName": source.file_name,
             "Format": source.file_format,
             "SHA256": source.sha256,
+            "Fingerprint": source.fingerprint,
             "KspaceOrigin": acquisition.kspace_origin,
             "Assumed": list(acquisition.assumed),
             "Notes": list(acquisition.notes),

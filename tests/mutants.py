@@ -114,8 +114,10 @@ MUTANTS: dict[str, tuple[Mutant, ...]] = {
         Mutant(MOTION, "if np.abs(course).max() <= ROUNDING * extent:", "if False:", "rounding blown up to the full dose"),
     ),
     "ghosting": (
-        Mutant(GHOSTING, "np.where(signed % 2 == 1, 1, -1)", "np.where(np.arange(len(signed)) % 2 == 1, 1, -1)", "polarity by index, not by signed k"),
-        Mutant(GHOSTING, "np.where(signed % 2 == 1, 1, -1)", "np.where(signed < 0, 1, -1)", "blocks for alternation"),
+        Mutant(GHOSTING, "= n_before - n_before[scan.matrix[1] // 2]", "= n_before", "polarity from the edge, not from the centre"),
+        Mutant(GHOSTING, "np.where(n_from_centre % 2 == 1, 1, -1)", "np.where(n_from_centre < 0, 1, -1)", "blocks for alternation"),
+        Mutant(GHOSTING, "is_line = acquired.sampled.any(axis=0)", "is_line = np.ones(scan.matrix[1], int)", "polarity of lines that were not acquired counts"),
+        Mutant(GHOSTING, "is_line = acquired.sampled", "is_line = scan.sampled", "polarity of the lines that undersampling left"),
         Mutant(GHOSTING, "0.5j * phase[:, None]", "1j * phase[:, None]", "double dose"),
         Mutant(GHOSTING, "np.exp(0.5j * phase", "np.exp(-0.5j * phase", "sign of the phase"),
         Mutant(GHOSTING, "np.exp(0.5j * phase[:, None] * latents.line_sign)", "np.exp(0.5j * phase[:, None] * (latents.line_sign + 1))", "error on every second line only"),

@@ -76,8 +76,8 @@ def test_every_benchmark_has_a_committed_result_that_is_not_a_quick_one():
 
 def test_the_ratio_is_the_median_of_rounds_and_a_target_is_judged_by_it(comparison):
     seconds = {
-        "a": {"cpu": [4.0, 6.0, 100.0], "wall": [1.0, 1.0, 1.0]},
-        "b": {"cpu": [2.0, 2.0, 2.0], "wall": [1.0, 2.0, 4.0]},
+        "a": {"cpu": [4.0, 6.0, 100.0], "wall": [1.0, 1.0, 1.0], "first": [9.0, 9.0, 9.0]},
+        "b": {"cpu": [2.0, 2.0, 2.0], "wall": [1.0, 2.0, 4.0], "first": [3.0, 3.0, 3.0]},
     }
     assert comparison.ratio(seconds, "a", "b") == 3.0
     assert comparison.ratio(seconds, "b", "a", "wall") == 2.0
@@ -88,6 +88,7 @@ def test_the_ratio_is_the_median_of_rounds_and_a_target_is_judged_by_it(comparis
         (comparison.Target("b", "a", 2.0, clock="wall"), True),
     ):
         assert comparison.verdict(target, seconds)["met"] == met
+    assert comparison.verdict(comparison.Target("a", "b", 3.0), seconds)["got_first"] == 3.0
 
 
 def test_peak_memory_is_what_a_call_takes(comparison):
@@ -99,9 +100,28 @@ def test_peak_memory_is_what_a_call_takes(comparison):
 def test_contenders_alternate_and_the_rounds_before_do_not_count(comparison):
     calls = []
     contenders = [comparison.Contender(name, lambda name=name: calls.append(name)) for name in "abc"]
-    _, _, seconds = comparison._alternate(contenders, 2)
+    _, _, seconds = comparison._alternate(contenders, 2, 0.0)
     assert "".join(calls) == "aabbcc" + "abc" + "cba"
     assert all(len(times["wall"]) == len(times["cpu"]) == 2 for times in seconds.values())
+
+
+@pytest.mark.parametrize(
+    ("turn_s", "expected", "n_calls"),
+    [(0.0, (5.0, 10.0, 10.0), 1), (5.0, (5.0, 10.0, 10.0), 1), (6.0, (1.5, 3.0, 10.0), 5)],
+)
+def test_what_takes_little_is_called_in_a_row_and_its_first_call_is_told_apart(
+    comparison, monkeypatch, turn_s, expected, n_calls
+):
+    clock, calls = {"wall": 0.0}, []
+
+    def run() -> None:
+        calls.append(None)
+        clock["wall"] += 5.0 if len(calls) == 1 else 1.5
+
+    monkeypatch.setattr(comparison.time, "perf_counter", lambda: clock["wall"])
+    monkeypatch.setattr(comparison, "cpu_seconds", lambda: 2 * clock["wall"])
+    assert comparison._turn(run, turn_s) == expected
+    assert len(calls) == n_calls
 
 
 def test_an_exponent_is_that_of_the_power_law_and_its_interval_that_of_student(growth_report):

@@ -40,6 +40,7 @@ from diagnose.trained_model import TrainedModel
 from diagnose.training.loop import Watch
 from mrisim.errors import DataError
 from mrisim.files import write_text
+from mrisim.output_folder import discard
 
 DRIFT, SWAP, SUMMARY, CELLS = "drift.csv", "swap.csv", "drift.json", "cells"
 
@@ -202,6 +203,7 @@ def _finish(analysis: _Analysis, parts: list[dict[str, Any]]) -> DriftResult:
         "swap": [{name: rounded(value) for name, value in row.items()} for row in swap],
     }
     write_text(folder / SUMMARY, json.dumps(summary, indent=1) + "\n")
+    discard(folder)
     return DriftResult(folder, drift, swap, notes)
 
 

@@ -100,7 +100,8 @@ def read_table(path: Path) -> list[PredictionBlock]:
         packed = raw.read(2) == b"\x1f\x8b"
     rows = _Rows(path.name)
     try:
-        with gzip.open(path, "rt", newline="") if packed else path.open(newline="", encoding="utf-8") as text:
+        # A spreadsheet writes a byte order mark, which -sig takes away.
+        with (gzip.open if packed else open)(path, "rt", newline="", encoding="utf-8-sig") as text:
             reader = csv.reader(text)
             rows.set_header(next(reader, []))
             while piece := list(islice(reader, _PIECE)):

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from diagnose.checkpoint import SavedModel
+from diagnose.claimed_folder import Mark, claim
 from diagnose.dataset import SliceTable, load_slice_table
 from diagnose.run_folder import SPLIT, DataLocation, config_of, is_simulated, read_location, read_spec
 from diagnose.torch_device import CPU
 from diagnose.trained_model import TrainedModel
 from mrisim.errors import ConfigError, DataError
-from mrisim.files import PARTIAL, emptied, write_text
+from mrisim.files import write_text
 
 REQUEST, RUNS_FILE = "request.json", "runs.json"
 
@@ -101,6 +102,21 @@ def digest(content: Any) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
+class _RequestMark(Mark):
+    """The request itself is the mark of what was made for it."""
+
+    def read(self, folder: Path) -> str:
+        """Return the hash of a folder's request; empty where it has none, or somebody else's file of that name."""
+        try:
+            record = json.loads((folder / self.file).read_text(encoding="utf-8"))
+        except (FileNotFoundError, IsADirectoryError, NotADirectoryError, ValueError):
+            return ""
+        return digest(record) if isinstance(record, dict) and "runs" in record else ""
+
+
+OUTPUT = _RequestMark("analysis", REQUEST)
+
+
 def open_output(out: Path | None, parent: Path, record: dict[str, Any], overwrite: bool) -> Path:
     """Return the output folder; another request in it is refused, the same one is made again to the same bytes.
 
@@ -112,25 +128,16 @@ def open_output(out: Path | None, parent: Path, record: dict[str, Any], overwrit
     record : dict
         What is asked, with the names of the ``runs``: the content of request.json.
     overwrite : bool
-        Replace the output of another request.
+        Replace the output of another request; it is kept until the caller has finished, and says so by
+        `mrisim.output_folder.discard`.
 
     Raises
     ------
     ConfigError
-        If the folder holds something else.
+        If the folder holds another request, or somebody else's files.
     """
     runs = record["runs"]
     folder = out or parent / f"{runs[0] if len(runs) == 1 else f'{len(runs)}-runs'}__{digest(record)[:8]}"
-    # A file that was being written at a kill is nobody's.
-    if folder.exists() and any(entry.suffix != PARTIAL for entry in folder.iterdir()):
-        mark = folder / REQUEST
-        known = json.loads(mark.read_text(encoding="utf-8")) if mark.is_file() else None
-        if known == record:
-            return folder
-        if not (overwrite and known is not None):
-            raise ConfigError(
-                f"{folder.name} holds something else; expected an empty folder, the same request, or --overwrite"
-            )
-        emptied(folder)
-    write_text(folder / REQUEST, json.dumps(record, indent=2) + "\n")
+    if not claim(folder, digest(record), OUTPUT, finished=False, overwrite=overwrite):
+        write_text(folder / REQUEST, json.dumps(record, indent=2) + "\n")
     return folder

@@ -33,6 +33,7 @@ from diagnose.torch_device import CPU, device_of, resolve_device
 from diagnose.training.loop import Watch
 from mrisim.errors import ConfigError, DataError
 from mrisim.files import write_text
+from mrisim.output_folder import discard
 
 PARTS = "parts"
 OWN_SAMPLING = "undersampling"
@@ -129,6 +130,7 @@ def evaluate(
     tables = EvaluationTables.of(rows, crops, similarity, work.tunings, models)
     write_tables(folder, tables)
     shutil.rmtree(folder / PARTS)
+    discard(folder)
     return QualityEvaluation(folder, tables, (*found.notes, *_notes(request)))
 
 

@@ -36,6 +36,7 @@ from diagnose.trained_model import level_table_version
 from diagnose.training.loop import Watch
 from mrisim.errors import ConfigError, DataError
 from mrisim.files import write_text
+from mrisim.output_folder import discard
 
 PREDICTIONS, RESULTS, PARTS = "predictions.csv.gz", "results.csv", "parts"
 
@@ -115,6 +116,7 @@ def evaluate(
     results = dice_results(blocks)
     write_dice_results(folder / RESULTS, results)
     shutil.rmtree(folder / PARTS)
+    discard(folder)
     return DiceEvaluation(folder, results, _notes(table))
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from diagnose.claimed_folder import give_up, given_up_on_error
 from diagnose.cost_estimate import as_time
 from diagnose.dataset import SliceTable, load_slice_table
 from diagnose.evaluate import PARTS, OpenEvaluation, is_evaluated
@@ -19,13 +20,24 @@ from diagnose.slice_images import Shift, image_store, split_images
 from diagnose.study.queue import Ended, QueueWatch, run_queue
 from diagnose.study.runs import StudyRun, explained_runs, fixed_formats, study_runs, tuning_runs
 from diagnose.study.spec import DRIFT, EVALUATION, RUNS, StudySpec
-from diagnose.study.state import FAILURES, failures, locked, note_failure, note_running, open_study
+from diagnose.study.state import (
+    FAILURES,
+    STUDY_MARK,
+    failures,
+    has_trained,
+    is_finished,
+    locked,
+    note_failure,
+    note_running,
+    open_study,
+)  # fmt: skip
 from diagnose.study.timing import PhaseTimes
 from diagnose.study.tuning import choose
 from diagnose.study.worker import Task
 from diagnose.torch_device import CPU, resolve_device
 from diagnose.training.spec import TrainSpec
 from mrisim.errors import ConfigError, DataError
+from mrisim.output_folder import discard
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,7 +74,7 @@ def run_study(
     n_workers : int
         Processes at a time, each with ``spec.n_threads`` threads. The tables do not depend on it.
     overwrite : bool
-        Replace another study that lies there.
+        Replace another study that lies there; it is kept until this one is finished, and nothing of it failed.
     device : str
         Of all processes: auto, cpu, cuda or cuda:N (`diagnose.torch_device`).
     say : callable
@@ -80,21 +92,20 @@ def run_study(
     device = resolve_device(device)
     table = study_slices(spec, location)
     open_study(folder, spec, table.identity, location, overwrite=overwrite)
-    with locked(folder, say) as lock:
-        (folder / FAILURES).unlink(missing_ok=True)
-        work = _Work(spec, location, folder, n_workers, device, lock, say, PhaseTimes(folder))
-        if cohort_seconds is not None:
-            work.times.add("cohort", cohort_seconds)
-        for note in table.notes:
-            say(f"note: {note}")
-        runs = work.trained(table)
-        finished = [run for run in runs if (run.folder(folder) / DONE).exists()]
-        analysis, report = None, None
-        if finished:
-            work.evaluate(finished)
-            work.explain(finished)
-            analysis, report = work.report()
-        return StudyResult(folder, len(runs), len(finished), failures(folder), analysis, report, work.times)
+    with given_up_on_error(folder, STUDY_MARK, lambda: has_trained(folder), say):
+        with locked(folder, say) as lock:
+            (folder / FAILURES).unlink(missing_ok=True)
+            work = _Work(spec, location, folder, n_workers, device, lock, say, PhaseTimes(folder))
+            if cohort_seconds is not None:
+                work.times.add("cohort", cohort_seconds)
+            for note in table.notes:
+                say(f"note: {note}")
+            result = work.result(table)
+        if is_finished(folder):
+            discard(folder)
+        else:
+            give_up(folder, STUDY_MARK, kept=has_trained(folder), say=say)
+    return result
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,6 +120,17 @@ class _Work:
     lock: int
     say: Callable[[str], None]
     times: PhaseTimes
+
+    def result(self, table: SliceTable) -> StudyResult:
+        """Do what is left of the study, or as much of it as can be done."""
+        runs = self.trained(table)
+        finished = [run for run in runs if (run.folder(self.folder) / DONE).exists()]
+        analysis, report = None, None
+        if finished:
+            self.evaluate(finished)
+            self.explain(finished)
+            analysis, report = self.report()
+        return StudyResult(self.folder, len(runs), len(finished), failures(self.folder), analysis, report, self.times)
 
     def trained(self, table: SliceTable) -> list[StudyRun]:
         """Tune and train; return the runs of the study, whether or not each one ended well."""

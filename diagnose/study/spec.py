@@ -18,7 +18,7 @@ from diagnose.study.plans import DriftPlan, EvaluationPlan, InferencePlan, Seed,
 from diagnose.training.spec import TrainSpec
 from mrisim.errors import ConfigError, DataError
 
-STUDY, IDENTITY = "study.yaml", "identity.txt"
+STUDY = "study.yaml"
 RUNS, TUNING_RUNS, EVALUATION, DRIFT = "runs", "tuning", "evaluation", "drift"
 
 FACTORS = ("norm", "scaling", "train_shift", "seed")

@@ -16,12 +16,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from diagnose.run_folder import DONE, LOCATION, DataLocation, kept_places
-from diagnose.study.spec import EVALUATION, IDENTITY, STUDY, StudySpec
+from diagnose.claimed_folder import IDENTITY, Mark, claim, given_up_on_error, settle
+from diagnose.run_folder import DONE, LOCATION, DataLocation, has_begun, kept_places
+from diagnose.study.spec import EVALUATION, RUNS, STUDY, TUNING_RUNS, StudySpec
 from mrisim.errors import ConfigError, DataError
-from mrisim.files import PARTIAL, emptied, write_text
+from mrisim.files import write_text
 
 LOCK, RUNNING, FAILURES = "lock", "running.json", "failures.jsonl"
+REPORT = Path("report") / "report.html"
+STUDY_MARK = Mark("study")
 
 
 def open_study(
@@ -29,30 +32,39 @@ def open_study(
 ) -> bool:
     """Make the folder of a study, or find it again; return whether it was there.
 
+    What is overwritten is kept until the new study is finished.
+
     Raises
     ------
     ConfigError
-        If it holds another study and may not be overwritten, or lies in the data.
+        If it holds another study and may not be overwritten, or one that is worked on, or lies in the data.
     """
     identity = spec.identity(data_identity)
     if folder.resolve().is_relative_to(location.root.resolve()):
         raise ConfigError(f"--out {folder.name} lies in the data folder; expected a place outside of it")
-    known = ""
-    if folder.exists() and any(entry.suffix != PARTIAL for entry in folder.iterdir()):
-        mark = folder / IDENTITY
-        known = mark.read_text(encoding="utf-8").strip() if mark.is_file() else ""
-        if known != identity:
-            if not (overwrite and known):
-                what = "another study (other settings, data or labels)" if known else "files that are no study"
-                raise ConfigError(
-                    f"{folder.name} holds {what}; expected an empty folder, the same request, or --overwrite"
-                )
-            emptied(folder)
-            known = ""
-    write_text(folder / IDENTITY, identity + "\n")
-    write_text(folder / STUDY, spec.yaml_text())
-    write_text(folder / LOCATION, json.dumps(kept_places(folder, location), indent=2) + "\n")
-    return bool(known)
+    if overwrite and STUDY_MARK.read(folder) not in ("", identity) and is_worked_on(folder):
+        raise ConfigError(f"a process works on the study in {folder.name}; expected it to be stopped, or another --out")
+    there = claim(folder, identity, STUDY_MARK, finished=is_finished(folder), overwrite=overwrite)
+    with given_up_on_error(folder, STUDY_MARK, lambda: has_trained(folder)):
+        write_text(folder / IDENTITY, identity + "\n")
+        write_text(folder / STUDY, spec.yaml_text())
+        write_text(folder / LOCATION, json.dumps(kept_places(folder, location), indent=2) + "\n")
+    return there
+
+
+def settle_study(folder: Path) -> None:
+    """End what a kill has cut short while a study was set aside or brought back: its request is there again."""
+    settle(folder, STUDY_MARK, finished=is_finished(folder))
+
+
+def is_finished(folder: Path) -> bool:
+    """Return whether a study ended with a report, and nothing failed."""
+    return (folder / REPORT).is_file() and not (folder / FAILURES).exists()
+
+
+def has_trained(folder: Path) -> bool:
+    """Return whether a study has a run, or a point of the grid, with a state that it can be taken up from."""
+    return any(has_begun(run) for stage in (RUNS, TUNING_RUNS) for run in (folder / stage).glob("*"))
 
 
 @contextmanager
@@ -168,7 +180,7 @@ def study_state(folder: Path, spec: StudySpec) -> StudyState:
     )
     return StudyState(
         spec.name, worked_on, runs, _evaluation_state(folder / EVALUATION, spec),
-        (folder / "analysis.json").is_file(), (folder / "report" / "report.html").is_file(),
+        (folder / "analysis.json").is_file(), (folder / REPORT).is_file(),
     )  # fmt: skip
 
 

@@ -22,7 +22,7 @@ from diagnose.cost_estimate import (
     training_seconds,
     where,
 )  # fmt: skip
-from diagnose.dataset import SliceTable, load_slice_table
+from diagnose.dataset import SliceTable, check_label_table, load_slice_table
 from diagnose.evaluation.clean_results import lines_of, predict_clean, summarise_clean
 from diagnose.evaluation.prediction_table import write_table
 from diagnose.input_scaling import InputScaling, fit_scaling
@@ -37,12 +37,40 @@ from diagnose.training.sampling import epoch_order, epoch_translations, shifted_
 from diagnose.training.spec import TrainSpec
 from diagnose.training.task import BatchLoss, Interruptible, Validated
 from mrisim.cohort_protocol import default_spec
+from mrisim.datasets.label_map import load_label_map, read_annotations
+from mrisim.datasets.patient_split import read_split
 from mrisim.errors import ConfigError
 
 SPEC = TrainSpec
 DEFAULT_DATA = default_spec()
 
-__all__ = ["DEFAULT_DATA", "SPEC", "Classification", "architecture_of", "estimate", "lines_of", "load_data", "prepare"]
+__all__ = [
+    "DEFAULT_DATA",
+    "SPEC",
+    "Classification",
+    "architecture_of",
+    "check_request",
+    "estimate",
+    "lines_of",
+    "load_data",
+    "prepare",
+]
+
+
+def check_request(spec: TrainSpec, labels: Path | None, split: Path | None) -> None:
+    """Check label map and tables that the user gives, each by itself.
+
+    Raises
+    ------
+    DataError, ConfigError
+        If one is not there or cannot be read.
+    """
+    load_label_map(spec.label_map)
+    if labels is not None:
+        check_label_table(labels)
+        read_annotations(labels)
+    if split is not None:
+        read_split(split)
 
 
 def load_data(spec: TrainSpec, location: DataLocation) -> SliceTable:

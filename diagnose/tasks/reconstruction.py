@@ -35,13 +35,28 @@ from diagnose.torch_device import CPU, resolve_device
 from diagnose.training.distributed import ProcessGroup
 from diagnose.training.execution import Execution, choose_execution
 from diagnose.training.task import BatchLoss, Interruptible, Validated
+from mrisim.datasets.patient_split import read_split
 from mrisim.errors import ConfigError
 from mrisim.seeding import stream
 
 SPEC = ReconstructionSpec
 DEFAULT_DATA = EMBEDDED_COHORTS
 
-__all__ = ["DEFAULT_DATA", "SPEC", "Reconstruction", "estimate", "lines_of", "load_data", "prepare"]
+__all__ = ["DEFAULT_DATA", "SPEC", "Reconstruction", "check_request", "estimate", "lines_of", "load_data", "prepare"]
+
+
+def check_request(spec: ReconstructionSpec, labels: Path | None, split: Path | None) -> None:
+    """Check the options that are files, each by itself.
+
+    Raises
+    ------
+    DataError, ConfigError
+        If one is not there, cannot be read, or has no meaning.
+    """
+    if labels is not None:
+        raise ConfigError("reconstruction learns from the images of the data alone; expected no --labels")
+    if split is not None:
+        read_split(split)
 
 
 def load_data(spec: ReconstructionSpec, location: DataLocation) -> ReconstructionData:
@@ -52,8 +67,7 @@ def load_data(spec: ReconstructionSpec, location: DataLocation) -> Reconstructio
     DataError, ConfigError
         If data, filters or split cannot be used.
     """
-    if location.labels is not None:
-        raise ConfigError("reconstruction learns from the images of the data alone; expected no --labels")
+    check_request(spec, location.labels, location.split)
     return load_reconstruction_data(spec, location.root, location.split)
 
 

@@ -29,6 +29,7 @@ from diagnose.training.execution import Execution, choose_execution
 from diagnose.training.task import BatchLoss, Interruptible, Validated
 from diagnose.volumes import SPLITS
 from mrisim.cohort_protocol import CohortSpec, SplitSizes, choose_scanners
+from mrisim.datasets.patient_split import read_split
 from mrisim.errors import ConfigError
 
 SPEC = SegmentationSpec
@@ -39,7 +40,21 @@ DEFAULT_DATA = CohortSpec(
 )  # fmt: skip
 """62 heads with a glioma each, at 3 T, 4 coils, 56 x 56 x 32 voxels of 4 x 4 x 3 mm."""
 
-__all__ = ["DEFAULT_DATA", "SPEC", "Segmentation", "estimate", "lines_of", "load_data", "prepare"]
+__all__ = ["DEFAULT_DATA", "SPEC", "Segmentation", "check_request", "estimate", "lines_of", "load_data", "prepare"]
+
+
+def check_request(spec: SegmentationSpec, labels: Path | None, split: Path | None) -> None:
+    """Check the options that are files, each by itself.
+
+    Raises
+    ------
+    DataError, ConfigError
+        If one is not there, cannot be read, or has no meaning.
+    """
+    if labels is not None:
+        raise ConfigError("segmentation takes its labels from the seg files of BraTS; expected no --labels")
+    if split is not None:
+        read_split(split)
 
 
 def load_data(spec: SegmentationSpec, location: DataLocation) -> CaseTable:
@@ -50,8 +65,7 @@ def load_data(spec: SegmentationSpec, location: DataLocation) -> CaseTable:
     DataError, ConfigError
         If data, labels or split cannot be used.
     """
-    if location.labels is not None:
-        raise ConfigError("segmentation takes its labels from the seg files of BraTS; expected no --labels")
+    check_request(spec, location.labels, location.split)
     return load_case_table(location.root, spec, location.split)
 
 

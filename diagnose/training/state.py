@@ -84,7 +84,7 @@ class TrainingState:
         except Exception as error:
             first = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
             raise DataError(
-                f"{STATE} cannot be taken up ({first}); expected the state of this run, or --overwrite"
+                f"{STATE} cannot be taken up ({first}); expected the state of this run, --overwrite or another --out"
             ) from None
         return True
 

@@ -1,8 +1,8 @@
 """What the training loop asks of a task: a network, batches that are a function of the epoch, a measure to validate by.
 
-The loop knows no images and no labels. A task is opened in two steps, `load_data` and `prepare` of its module in
-`diagnose.tasks`: the first finds and checks files before anything is written, the second reads and makes what training
-needs.
+The loop knows no images and no labels. A task is opened in three steps, `check_request`, `load_data` and `prepare` of
+its module in `diagnose.tasks`: the first refuses what no data could make right, before a cohort is made; the second
+finds and checks files before anything is written; the third reads and makes what training needs.
 """
 
 from __future__ import annotations
@@ -98,8 +98,8 @@ def task_module(name: str) -> Any:
     """Return the module of a task, `TASKS` names them.
 
     Each has ``SPEC`` (the type of its request), ``DEFAULT_DATA`` (the embedded cohort it trains on: a `CohortSpec` or a
-    `CohortCollection`), ``load_data``, ``prepare``, ``estimate`` and ``lines_of``, called as those of
-    `diagnose.tasks.classification`.
+    `CohortCollection`), ``check_request``, ``load_data``, ``prepare``, ``estimate`` and ``lines_of``, called as those
+    of `diagnose.tasks.classification`.
 
     Raises
     ------

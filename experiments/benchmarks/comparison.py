@@ -10,6 +10,10 @@ Peak memory is what the resident set grows by while a contender runs once, or th
 
 Seconds are given twice: by the wall clock, and as CPU time of this process and its children. With one thread each they
 are equal on an idle machine; on a busy one the CPU time is the steadier of the two, and the targets are judged by it.
+
+What takes less than `TURN_S` is called several times in a row at each turn: what counts is a call of that row. The
+first call of a turn meets caches that other programs have filled with theirs; it is timed by itself, and its ratio
+stands beside the other.
 """
 
 from __future__ import annotations
@@ -33,6 +37,8 @@ from typing import Any
 
 LIBRARIES = ("numpy", "scipy", "numba", "sigpy", "PyWavelets", "torch", "torchio", "monai", "SimpleITK", "distributed")
 N_REPETITIONS = 7
+TURN_S = 0.02
+"""How long a contender is called in a row, at least."""
 ONE_THREAD = dict.fromkeys(
     (
         *(f"{name}_NUM_THREADS" for name in ("OMP", "OPENBLAS", "MKL", "NUMBA")),
@@ -103,7 +109,7 @@ def measured(title: str, benchmark: Benchmark, options: argparse.Namespace) -> d
         print(f"left out: {line}")
     load = os.getloadavg()[0]
     n_repetitions = 1 if options.quick else options.repetitions
-    results, peaks, seconds = _alternate(benchmark.contenders, n_repetitions)
+    results, peaks, seconds = _alternate(benchmark.contenders, n_repetitions, 0.0 if options.quick else TURN_S)
     record = {
         "title": title,
         "quick": options.quick,
@@ -127,7 +133,7 @@ def save(record: Mapping[str, Any], out: Path | None) -> None:
 
 
 def _alternate(
-    contenders: Sequence[Contender], n_repetitions: int
+    contenders: Sequence[Contender], n_repetitions: int, turn_s: float
 ) -> tuple[dict[str, Any], dict[str, float], dict[str, dict[str, list[float]]]]:
     """Run A, B, C, then C, B, A, and so on; two rounds come before: one to warm up, and one to watch the memory."""
     results: dict[str, Any] = {}
@@ -135,14 +141,27 @@ def _alternate(
     for contender in contenders:
         contender.run()
         results[contender.name], peaks[contender.name] = with_peak(contender.run)
-    seconds: dict[str, dict[str, list[float]]] = {c.name: {"wall": [], "cpu": []} for c in contenders}
+    clocks = ("wall", "cpu", "first")
+    seconds: dict[str, dict[str, list[float]]] = {c.name: {clock: [] for clock in clocks} for c in contenders}
     for repetition in range(n_repetitions):
         for contender in contenders[:: -1 if repetition % 2 else 1]:
-            wall, cpu = time.perf_counter(), cpu_seconds()
-            contender.run()
-            seconds[contender.name]["wall"].append(time.perf_counter() - wall)
-            seconds[contender.name]["cpu"].append(cpu_seconds() - cpu)
+            for clock, value in zip(clocks, _turn(contender.run, turn_s), strict=True):
+                seconds[contender.name][clock].append(value)
     return results, peaks, seconds
+
+
+def _turn(run: Callable[[], Any], turn_s: float) -> tuple[float, float, float]:
+    """Return wall and CPU time of a call in a row, and the CPU time of the first one, which may be the only one."""
+    wall, cpu = time.perf_counter(), cpu_seconds()
+    run()
+    first, first_cpu = time.perf_counter() - wall, cpu_seconds() - cpu
+    if first >= turn_s:
+        return first, first_cpu, first_cpu
+    wall, cpu, n_calls = time.perf_counter(), cpu_seconds(), 0
+    while time.perf_counter() - wall < turn_s:
+        run()
+        n_calls += 1
+    return (time.perf_counter() - wall) / n_calls, (cpu_seconds() - cpu) / n_calls, first_cpu
 
 
 def cpu_seconds() -> float:
@@ -182,6 +201,7 @@ def verdict(target: Target, seconds: Mapping[str, Mapping[str, Sequence[float]]]
         "target": f"at {'most' if target.at_most else 'least'} {target.factor:g}",
         "got": round(got, 2),
         "got_wall": round(ratio(seconds, target.slower, target.faster, "wall"), 2),
+        "got_first": round(ratio(seconds, target.slower, target.faster, "first"), 2),
         "met": bool(got <= target.factor if target.at_most else got >= target.factor),
     }
 
@@ -198,6 +218,7 @@ def _rows(
             "contender": contender.name,
             "wall_s": statistics.median(seconds[contender.name]["wall"]),
             "cpu_s": statistics.median(seconds[contender.name]["cpu"]),
+            "first_call_cpu_s": statistics.median(seconds[contender.name]["first"]),
             "over_first": ratio(seconds, contender.name, contenders[0].name),
             "peak_rss_mb": round(peaks[contender.name], 1),
             "physics": contender.physics,
@@ -241,4 +262,5 @@ def _print(record: Mapping[str, Any]) -> None:
     if not record["quick"]:
         for target in record["targets"]:
             met = "met" if target["met"] else "NOT met"
-            print(f"{target['claim']}: {target['got']} ({target['got_wall']} by the clock), {target['target']}: {met}")
+            others = f"{target['got_wall']} by the clock, {target['got_first']} for the first call"
+            print(f"{target['claim']}: {target['got']} ({others}), {target['target']}: {met}")

@@ -4,9 +4,11 @@ Cause: N/2 ("Nyquist") ghosts come from a delay or phase difference between odd 
 pulsation ghosts from a gain or phase that follows heartbeat or breathing. Appearance: faint copies of the object along
 the phase-encode axis, at half the field of view (N/2) or at f TR N_pe pixels (pulsation), bright over air.
 
-Law (nyquist): in hybrid space (x, k_pe) line k is multiplied by exp(i s_k (phi0 + phi1 x) / 2), s_k = +1 for odd and -1
-for even signed k = index - N//2, phi1 = 2 pi (delay / dwell) / N_ro, x = signed pixel from the centre. For even N the
-image is exactly cos(phi/2) x(y) - i sin(phi/2) x(y - N/2) with phi = phi0 + phi1 x: no global phase.
+Law (nyquist): in hybrid space (x, k_pe) line k is multiplied by exp(i s_k (phi0 + phi1 x) / 2), s_k = -1 for the centre
+line and alternating from one acquired line to the next, phi1 = 2 pi (delay / dwell) / N_ro, x = signed pixel from the
+centre. Where every line was acquired, s_k is +1 for odd and -1 for even signed k = index - N//2, and for even N the
+image is exactly cos(phi/2) x(y) - i sin(phi/2) x(y - N/2) with phi = phi0 + phi1 x: no global phase. A scan that was
+acquired with every R-th line has its ghost at N / 2R.
 Law (pulsation): line j is multiplied by 1 + m cos(2 pi f t_j + psi), or by exp(i m cos(...)): replicas of amplitude m/2
 at f TR N_pe pixels.
 
@@ -38,7 +40,7 @@ class GhostingLatents:
     """The shape of the line error."""
 
     line_sign: np.ndarray
-    """(phase_encode,): +1 or -1, the readout polarity of each line."""
+    """(phase_encode,): +1 or -1, the readout polarity of each acquired line."""
     line_wave: np.ndarray
     """(phase_encode,): cos(2 pi f t_j + psi) of each acquired line, 0 elsewhere."""
 
@@ -79,13 +81,15 @@ class Ghosting(ArtifactSpec):
         return self.phase_rad == self.delay_us == 0 if self.mode == "nyquist" else self.modulation == 0
 
     def draw(self, scan: Scan, *, rng: np.random.Generator) -> GhostingLatents:
-        """Draw the phase psi of the pulsation; the polarity follows from the line number."""
-        signed = np.arange(scan.matrix[1]) - scan.matrix[1] // 2
+        """Draw the phase psi of the pulsation; the polarity follows from the lines that were acquired."""
         # the time course is that of the scan as it was acquired, also where undersampling has left lines out since
         acquired = replace(scan, sampled=reference_of(scan).sampled)
         time_s = echo_order(acquired, self.ordering).time_ms / 1000
         wave = np.cos(2 * np.pi * self.frequency_hz * time_s + rng.uniform(0, 2 * np.pi))
-        return GhostingLatents(line_sign=np.where(signed % 2 == 1, 1, -1), line_wave=np.nan_to_num(wave))
+        is_line = acquired.sampled.any(axis=0)
+        n_before: np.ndarray = np.cumsum(is_line) - is_line
+        n_from_centre: np.ndarray = n_before - n_before[scan.matrix[1] // 2]
+        return GhostingLatents(line_sign=np.where(n_from_centre % 2 == 1, 1, -1), line_wave=np.nan_to_num(wave))
 
     def apply(self, scan: Scan, latents: GhostingLatents) -> Scan:
         """Multiply the lines; samples that were never acquired stay what they are."""

@@ -175,7 +175,8 @@ def read_annotations(path: Path) -> tuple[Annotation, ...]:
     DataError
         Another header, or a value that is no number.
     """
-    with path.open(newline="", encoding="utf-8") as stream:
+    # A spreadsheet writes a byte order mark, which -sig takes away.
+    with path.open(newline="", encoding="utf-8-sig") as stream:
         reader = csv.DictReader(stream)
         if tuple(reader.fieldnames or ()) != ANNOTATION_COLUMNS:
             raise DataError(f"{path.name} has columns {reader.fieldnames}; expected {list(ANNOTATION_COLUMNS)}")
@@ -187,7 +188,7 @@ def read_file_list(path: Path) -> tuple[str, ...]:
 
     A line with a blank inside is no file name and is left out: the knee list of fastMRI+ ends with ``Knee data``.
     """
-    lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+    lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
     names = tuple(line for line in lines if line and " " not in line)
     if not names:
         raise DataError(f"{path.name} is empty; expected the names of the files that were read, one a line")

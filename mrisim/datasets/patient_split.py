@@ -165,9 +165,12 @@ def read_split(path: Path) -> PatientSplit:
     Raises
     ------
     DataError
-        Another header, an absolute path, no patient, a file named twice, or a patient in two splits.
+        No such file, another header, an absolute path, no patient, a file named twice, or a patient in two splits.
     """
-    with path.open(newline="", encoding="utf-8") as stream:
+    if not path.is_file():
+        raise DataError(f"{path.name} is not there; expected a stored split (CSV)")
+    # A spreadsheet writes a byte order mark, which -sig takes away.
+    with path.open(newline="", encoding="utf-8-sig") as stream:
         reader = csv.DictReader(stream)
         if tuple(reader.fieldnames or ()) != SPLIT_COLUMNS:
             raise DataError(f"{path.name} has columns {reader.fieldnames}; expected {list(SPLIT_COLUMNS)}")

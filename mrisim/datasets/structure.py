@@ -152,7 +152,7 @@ def _inspect_npy(path: Path, layout: Layout, deep: bool) -> tuple[FileFacts, lis
 def _inspect_csv(path: Path, layout: Layout, deep: bool) -> tuple[FileFacts, list[str]]:
     del deep
     messages: list[str] = []
-    with path.open(newline="", encoding="utf-8") as stream:
+    with path.open(newline="", encoding="utf-8-sig") as stream:  # with or without a byte order mark
         rows = list(csv.reader(stream))
     if layout.columns is not None and (not rows or tuple(rows[0]) != layout.columns):
         messages.append(f"expected the header {','.join(layout.columns)}; got {','.join(rows[0] if rows else [])!r}")

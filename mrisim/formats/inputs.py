@@ -50,8 +50,8 @@ def input_files(path: Path | str) -> list[Path]:
 
 
 def _is_input(path: Path) -> bool:
-    image = _IMAGE.search(path.name)
-    if image and path.with_name(path.name[: image.start()] + ".json").exists():
+    scan = scan_of_image(path.name)
+    if scan and path.with_name(scan + ".json").exists():
         return False
     if path.suffix == ".hdr":
         return not path.with_suffix(".cfl").exists() and is_bart(path)
@@ -61,6 +61,12 @@ def _is_input(path: Path) -> bool:
         return detect(path) != "bart"
     except DataError:
         return False
+
+
+def scan_of_image(name: str) -> str:
+    """Return the identity of the scan beside whose output an image of this name would stand, or nothing."""
+    image = _IMAGE.search(name)
+    return name[: image.start()] if image else ""
 
 
 def item_id(path: Path | str, root: Path | str) -> str:

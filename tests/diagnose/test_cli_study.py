@@ -77,6 +77,8 @@ def test_a_dry_run_counts_what_will_be_done_and_does_nothing(diagnose, study_fil
     assert record["runs"] == "4 (2 norms x 1 scalings x 1 training shifts x 2 seeds), and 4 of the tuning grid"
     assert record["shifts"].startswith("31 ") and "2 seeds: exploratory" in record["comparison"]
     assert record["seconds"] > 0 and record["n_bytes"] > 1e6 and "GB" in record["memory"]
+    text = diagnose("study", str(study_file), "--data", str(cohort), "--dry-run", tuned, *settings, cwd=tmp_path).stdout
+    assert f"disk in all: {record['n_bytes'] / 1e6:.0f} MB" in text.splitlines() and "n bytes" not in text
     assert sorted(tmp_path.rglob("*")) == before
 
 
@@ -122,6 +124,21 @@ def test_errors_are_one_line_and_an_exit_code(
     if code > 2:
         assert len(done.stderr.splitlines()) == 1
     assert [path.name for path in tmp_path.iterdir()] == ["small.yaml"]
+
+
+def test_a_study_that_has_learnt_nothing_ends_with_its_report(diagnose, study_file: Path, cohort: Path, tmp_path: Path):
+    settings = [f"--set=train.{name}={value}" for name, value in (SMALL | {"epochs": 1}).items()]
+    command = [
+        "study", str(study_file), "--data", str(cohort), "--out", "out", "--set=seeds=[0]", "--set=drift=null",
+        "--set=evaluation.kinds=[noise]", "--set=evaluation.levels=[0,3]", "--set=inference.learnt_auroc=0.9999",
+    ]  # fmt: skip
+    done = diagnose(*command, *settings, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "  gn - bn: not available; no seed has a finding that is learnt" in done.stdout
+    assert "report out/report/report.html" in done.stdout
+    done = diagnose(*command, *settings, "--json", cwd=tmp_path)
+    (one,) = json.loads(done.stdout)["primary"]["comparisons"]
+    assert done.returncode == 0 and one["difference"] is None
 
 
 def test_a_folder_and_another_out_are_refused(diagnose, folder: Path, workplace: Path):

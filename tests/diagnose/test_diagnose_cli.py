@@ -113,6 +113,63 @@ def test_errors_are_one_line_and_an_exit_code(diagnose, tmp_path: Path, argument
         assert len(done.stderr.splitlines()) == 1
 
 
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["train", "--labels", "none.csv"], 4, "none.csv is not there; expected the label table"),
+        (["train", "--labels", "odd.csv"], 4, "odd.csv has columns ['what']"),
+        (["train", "--split", "none.csv"], 4, "none.csv is not there; expected a stored split"),
+        (["train", "--set", "label_map=knees"], 3, "no label map 'knees'"),
+        (["train", "--out", "precious", "--overwrite"], 3, "precious holds files that are no run; expected an empty"),
+        (["train", "--out", "odd.csv"], 4, "odd.csv is a file; expected a folder"),
+        (["train", "--task", "segmentation", "--labels", "odd.csv"], 3, "expected no --labels"),
+        (["train", "--task", "segmentation", "--split", "none.csv"], 4, "none.csv is not there"),
+        (["train", "--task", "reconstruction", "--labels", "odd.csv"], 3, "expected no --labels"),
+        (["train", "--task", "reconstruction", "--split", "none.csv"], 4, "none.csv is not there"),
+        (["study", "small.yaml", "--labels", "none.csv"], 4, "none.csv is not there; expected the label table"),
+        (["study", "small.yaml", "--split", "none.csv"], 4, "none.csv is not there; expected a stored split"),
+        (["study", "small.yaml", "--out", "precious", "--overwrite"], 3, "precious holds files that are no study"),
+        (["demo", "--out", "precious", "--overwrite"], 3, "precious holds files that are no study"),
+        (["evaluate", "x", "--labels", "odd.csv"], 2, "--labels odd.csv has no effect without --data"),
+        (["evaluate", "x", "--data", ".", "--labels", "none.csv"], 4, "none.csv is not there"),
+        (["drift", "x", "--labels", "odd.csv"], 2, "--labels odd.csv has no effect without --data"),
+    ],
+)
+def test_what_no_data_could_make_right_is_said_before_a_cohort_is_made(
+    diagnose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], code: int, message: str
+):
+    def too_late(*_: object, **__: object) -> Path:
+        raise AssertionError("a cohort is made")
+
+    monkeypatch.setattr("mrisim.cohort_cache.default_cohort", too_late)
+    (tmp_path / "odd.csv").write_text("what\n")
+    (tmp_path / "small.yaml").write_text("name: small\nquestion: Is it?\nnorms: [bn, gn]\nseeds: [0]\n")
+    (tmp_path / "precious").mkdir()
+    (tmp_path / "precious" / "thesis.txt").write_text("years of work")
+    before = sorted(tmp_path.rglob("*"))
+    done = diagnose(*arguments, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (code, "") and message in done.stderr, done.stderr
+    assert len(done.stderr.splitlines()) == 1 and sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_run_that_is_overwritten_is_there_until_the_new_one_is_finished(diagnose, cohort: Path, tmp_path: Path):
+    def train(*options: str):
+        options = ("--data", str(cohort), "--epochs", "1", "--out", "run", "--threads", "1", *SETTINGS, *options)
+        return diagnose("train", *options, cwd=tmp_path)
+
+    def files() -> dict[str, bytes]:
+        return {path.relative_to(tmp_path).as_posix(): path.read_bytes() for path in (tmp_path / "run").rglob("*")}
+
+    assert train().returncode == 0
+    before = files()
+    failed = train("--set=lr=1e30", "--overwrite")
+    assert failed.returncode == 3 and "the loss of epoch 1 is not finite" in failed.stderr
+    assert "nothing of it is finished: the earlier run is back in run" in failed.stderr
+    assert files() == before and "finished run" in train().stderr
+    assert train("--seed=1", "--overwrite").returncode == 0
+    assert files().keys() == before.keys() and files()["run/model.safetensors"] != before["run/model.safetensors"]
+
+
 def test_bad_data_end_a_training_with_4_and_a_line_that_names_them(diagnose, tmp_path: Path):
     cohort = write_cohort(tmp_path / "cohort")
     with h5py.File(cohort / "multicoil_train" / "file_train_001.h5", "r+") as file:

@@ -18,7 +18,7 @@ from sklearn.metrics import roc_auc_score
 
 from diagnose.adapt import parse_adaptation
 from diagnose.checkpoint import load_model
-from diagnose.evaluate import estimate, evaluate, evaluate_predictions
+from diagnose.evaluate import OpenEvaluation, estimate, evaluate, evaluate_predictions
 from diagnose.evaluation.prediction_table import Cell, PredictionBlock, read_table, write_table
 from diagnose.evaluation.request import EvaluationRequest
 from diagnose.evaluation.shift_report import result_lines
@@ -314,8 +314,32 @@ def test_adaptations_stand_beside_frozen_and_idle_ones_are_named(runs: dict[str,
 
 
 def test_another_request_does_not_overwrite(evaluated: Path, runs: dict[str, Path]):
-    with pytest.raises(ConfigError, match="out holds something else"):
+    with pytest.raises(ConfigError, match="out holds another analysis"):
         evaluate([runs["gn"]], REQUEST, evaluated)
+
+
+def test_what_is_overwritten_is_kept_until_the_new_is_finished(runs: dict[str, Path], tmp_path: Path, monkeypatch):
+    out, clean = tmp_path / "out", EvaluationRequest(("noise",), (1,))
+    evaluate([runs["gn"]], clean, out)
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    other = replace(clean, levels=(2,))
+
+    def fails(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as killed:
+        killed.setattr(OpenEvaluation, "make_parts", fails)
+        with pytest.raises(KeyboardInterrupt):
+            evaluate([runs["gn"]], other, out, overwrite=True)
+    assert {path.name: path.read_bytes() for path in (out / ".replaced").iterdir()} == before
+    with pytest.raises(ConfigError, match=r"kept in out/\.replaced: --overwrite brings it back"):
+        evaluate([runs["gn"]], clean, out)
+    evaluate([runs["gn"]], other, out)
+    assert not list(out.glob(".*")) and json.loads((out / "request.json").read_text())["levels"] == [2]
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "request.json").write_text('{"years": "of work"}')
+    with pytest.raises(ConfigError, match="mine holds files that are no analysis"):
+        evaluate([runs["gn"]], clean, tmp_path / "mine", overwrite=True)
 
 
 def test_estimate_counts_what_will_be_done(runs: dict[str, Path]):

@@ -5,6 +5,7 @@ import os
 import pickle
 import re
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -127,6 +128,23 @@ def test_the_same_request_is_not_trained_twice_and_another_is_refused(finished: 
     assert again.was_done and (finished / "model.safetensors").stat().st_mtime_ns == before
     with pytest.raises(ConfigError, match="holds another run"):
         fit_small(cohort, finished, epochs=3, seed=1)
+
+
+def test_an_interrupted_run_that_overwrites_goes_on_and_the_earlier_one_is_kept(
+    finished: Path, cohort: Path, tmp_path: Path
+):
+    run, calls, said = Path(shutil.copytree(finished, tmp_path / "run")), iter(range(100)), []
+    request, data = small_spec(epochs=3, seed=1), DataLocation(cohort)
+    with pytest.raises(Interrupted):
+        fit(request, data, run, overwrite=True, watch=Watch(said.append, stop=lambda: next(calls) == 9))
+    assert said[-1] == f"the earlier run is kept in {run / '.replaced'} until this one is finished"
+    assert_same_run(Path(shutil.copytree(run / ".replaced", tmp_path / "aside" / "run")), finished)
+    with pytest.raises(ConfigError, match=r"of this request is kept in run/\.replaced: --overwrite brings it back"):
+        fit_small(cohort, run, epochs=3)
+    said.clear()
+    fit(request, data, run, overwrite=True, watch=Watch(said.append))
+    assert said[0].startswith("resuming") and not (run / ".replaced").exists()
+    assert_same_run(run, fit(request, data, tmp_path / "plain" / "run").folder)
 
 
 def test_two_runs_of_one_request_are_equal_bit_for_bit(finished: Path, cohort: Path, tmp_path: Path):
@@ -527,7 +545,7 @@ def test_a_pickle_bomb_is_no_state_and_does_not_go_off(diagnose, cohort: Path, t
     assert done.returncode == 4 and not done.stdout and not trace.exists()
     first, last = done.stderr.splitlines()
     assert first.startswith("resuming gn") and last.startswith(f"diagnose: last.ckpt cannot be taken up ({reason}")
-    assert last.endswith("expected the state of this run, or --overwrite")
+    assert last.endswith("expected the state of this run, --overwrite or another --out")
     if reason.startswith("it holds"):
         torch.load(state, weights_only=False)  # the bomb would have worked
         assert trace.exists()

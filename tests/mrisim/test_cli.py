@@ -17,6 +17,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from PIL import Image
 
 from mrisim import formats
 from mrisim.artifacts import KINDS
@@ -260,7 +261,7 @@ def test_info_convert_kinds_recon_selftest(mrisim, tmp_path: Path, scan_file: Pa
     assert all(len(row) == 5 for entry in listed for row in entry["levels"]["values"])
     assert "l1-wavelet" in mrisim("recon").out
     checks = json.loads(mrisim("selftest", "--device", "cpu", "--json").out)["checks"]
-    assert {check["subject"] for check in checks} == {"fourier", *KINDS}
+    assert {check["subject"] for check in checks} == {"fourier", *KINDS, "reconstruction"}
     assert all(check["passed"] for check in checks)
 
 
@@ -389,3 +390,59 @@ def test_ctrl_c_is_one_line_and_130(monkeypatch: pytest.MonkeyPatch, capsys: pyt
         main()
     assert end.value.code == 130
     assert capsys.readouterr().err == "mrisim: stopped by ctrl-C; the same command resumes\n"
+
+
+def test_replay_finds_the_clean_input_behind_the_corrupted_file_of_its_name(
+    mrisim, tmp_path: Path, scan_file: Path, small_scan, write_fastmri, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    clean = scan_file.rename(here / "file1.h5")
+    assert mrisim("corrupt", clean, "--kind", "spikes:2", "--out", "spiked").code == 0
+    result = mrisim("replay", here / "spiked" / "file1.json")
+    assert result.code == 0 and "bit for bit" in result.out
+    clean.unlink()
+    result = mrisim("replay", here / "spiked" / "file1.json", "--out", "again")
+    assert result.code == 4 and "file1.h5 is not the recorded input" in result.err and "--input" in result.err
+
+
+def test_a_quality_that_is_not_defined_is_said_in_words(mrisim, tmp_path: Path, monkeypatch) -> None:
+    from mrisim.job import Job, Report
+
+    report = Report("a", ("a.json",), {"NRMSE": 0.25, "NRMSEForeground": None, "SSIM": None})
+    (line,) = [line for line in report.lines(Job((), 0, "rss", "cpu")) if "NRMSE" in line]
+    assert line == "  rss against the clean scan: NRMSE 0.250 (foreground not defined), SSIM not defined"
+
+
+@pytest.mark.parametrize(
+    ("first", "step", "tasks"), [(0, 1, range(3)), (1, 1, range(1, 4)), (10, 10, range(10, 40, 10))]
+)
+def test_slurm_arrays_share_out_every_file_whatever_they_begin_with(
+    mrisim, tmp_path: Path, small_scan, write_fastmri, monkeypatch, first: int, step: int, tasks: range
+) -> None:
+    for index in range(5):
+        write_fastmri(tmp_path / "in" / f"f{index}.h5", small_scan(1))
+    for task in tasks:
+        for name, value in {"COUNT": 3, "ID": task, "MIN": first, "STEP": step}.items():
+            monkeypatch.setenv(f"SLURM_ARRAY_TASK_{name}", str(value))
+        assert mrisim("corrupt", tmp_path / "in", "--kind", "spikes:1", "--out", "o").code == 0
+    assert len(list((tmp_path / "o").glob("f?.json"))) == 5
+    monkeypatch.setenv("SLURM_ARRAY_TASK_ID", str(first + 3 * step))
+    result = mrisim("corrupt", tmp_path / "in", "--kind", "spikes:1", "--out", "o")
+    assert result.code == 3 and "shard-id is 3; expected 0 to 2" in result.err
+
+
+def test_an_estimate_judges_each_kind_of_file_by_itself(mrisim, tmp_path: Path, small_scan, write_fastmri) -> None:
+    (tmp_path / "in").mkdir()
+    Image.fromarray(np.arange(64 * 64, dtype=np.uint8).reshape(64, 64)).save(tmp_path / "in" / "a.png")
+    big = write_fastmri(tmp_path / "in" / "b.h5", small_scan(4))
+
+    def disk_mb(*inputs: Path) -> float:
+        result = mrisim("corrupt", *inputs, "--kind", "spikes:1", "--dry-run", "--json")
+        return json.loads(result.out)["disk_mb"]
+
+    alone, picture = disk_mb(big), disk_mb(tmp_path / "in" / "a.png")
+    assert disk_mb(tmp_path / "in") == pytest.approx(alone + picture)
+    assert alone == pytest.approx(2 * formats.read(big).kspace.nbytes / 1e6)
+    assert picture == pytest.approx(2 * 4 * 64 * 64 / 1e6)

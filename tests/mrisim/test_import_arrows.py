@@ -18,6 +18,7 @@ LAYERS = [
         "tiles",
         "lane_vectors",
         "eigenvectors",
+        "kernel_cache",
         "seeding",
         "scan",
         "provenance",

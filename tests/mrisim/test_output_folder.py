@@ -301,3 +301,47 @@ def test_a_folder_of_somebody_elses_is_never_overwritten(
     result = mrisim("corrupt", scan_file, "--kind", "spikes:1", "--out", "o", "--overwrite")
     assert result.code == 4
     assert (tmp_path / "o" / name).read_text() == text
+
+
+def test_another_file_of_the_same_name_is_not_taken_for_done(
+    mrisim, tmp_path: Path, scan_file: Path, small_scan, write_fastmri
+) -> None:
+    assert mrisim("corrupt", scan_file, "--kind", "spikes:1", "--out", "o").code == 0
+    before = {path.name: path.read_bytes() for path in (tmp_path / "o").iterdir()}
+    other = write_fastmri(tmp_path / "p2" / "file1.h5", small_scan(3))
+    result = mrisim("corrupt", other, "--kind", "spikes:1", "--out", "o")
+    assert result.code == 4 and "file1.json in o was made of another file1.h5" in result.err
+    after = {path.name: path.read_bytes() for path in (tmp_path / "o").iterdir()}
+    assert {name: after[name] for name in before} == before
+    assert mrisim("corrupt", other, "--kind", "spikes:1", "--out", "o", "--overwrite").code == 0
+
+
+def test_a_resumed_run_reports_what_is_there_once(mrisim, tmp_path: Path, scan_file: Path) -> None:
+    broken = scan_file.with_name("file2.h5")
+    whole = scan_file.read_bytes()
+    broken.write_bytes(whole[:2000])
+    command = ["corrupt", scan_file.parent, "--kind", "spikes:1", "--out", "o"]
+    first = mrisim(*command)
+    assert first.code == 5 and "wrote 1 of 2 to o; 1 with failures" in first.out
+    index = tmp_path / "o" / "index.jsonl"
+    line = index.read_text()
+    broken.write_bytes(whole)
+    second = mrisim(*command)
+    assert second.code == 0 and "wrote 1 of 2 to o; 1 were there" in second.out
+    assert not (tmp_path / "o" / "failures.jsonl").exists()
+    assert index.read_text().startswith(line)
+    assert [json.loads(text)["item_id"] for text in index.read_text().splitlines()] == ["file1", "file2"]
+    index.write_text(index.read_text()[:-20])  # killed while it was written
+    third = json.loads(mrisim(*command, "--json").out)
+    assert third["n_resumed"] == 2 and third["items"][0]["quality"] == json.loads(line)["quality"]
+    assert [json.loads(text)["item_id"] for text in index.read_text().splitlines()] == ["file1", "file2"]
+
+
+@pytest.mark.parametrize("name", ["scan_preview.png", "scan_reconstruction_sense.cfl"])
+def test_an_input_with_the_name_of_anothers_output_is_refused(mrisim, tmp_path: Path, scan_file: Path, name) -> None:
+    scan = scan_file.rename(scan_file.with_name("scan.h5"))
+    image = scan.with_name(name)
+    image.write_bytes(b"not empty")
+    result = mrisim("corrupt", scan, image, "--kind", "spikes:1", "--out", "o")
+    assert result.code == 4 and f"{name} has the name of an image that belongs to the output of scan.h5" in result.err
+    assert not (tmp_path / "o").exists()

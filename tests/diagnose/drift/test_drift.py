@@ -178,7 +178,7 @@ def test_validation_can_be_analysed_and_other_requests_are_refused(
     result = analyse_drift([runs["bn"]], request, tmp_path / "out")
     assert {row["split"] for row in result.drift} == {"val"} and not (result.folder / "swap.csv").exists()
     assert {row["n_slices"] for row in result.drift} == {30}, "all that there are"
-    with pytest.raises(ConfigError, match="out holds something else"):
+    with pytest.raises(ConfigError, match="out holds another analysis"):
         analyse_drift([runs["bn"]], REQUEST, analysed.folder)
     with pytest.raises(ConfigError, match="expected 1 to 15"):
         analyse_drift([runs["bn"]], replace(REQUEST, n_swapped=(16,)), tmp_path / "other")

@@ -55,6 +55,14 @@ def test_blocks_come_back_exactly_in_pieces_of_any_size(tmp_path: Path, monkeypa
     assert found[0].items is found[1].items and found[0].patients is found[2].patients  # memory of large studies
 
 
+@pytest.mark.parametrize("packed", [True, False])
+def test_a_table_that_a_spreadsheet_saved_is_read(tmp_path: Path, packed: bool):
+    write_table(tmp_path / "table.csv.gz", some_blocks())
+    content = b"\xef\xbb\xbf" + written_text(tmp_path / "table.csv.gz").replace("\n", "\r\n").encode()
+    (tmp_path / "table.csv").write_bytes(gzip.compress(content) if packed else content)
+    assert all(map(same, some_blocks(), read_table(tmp_path / "table.csv")))
+
+
 def test_rows_of_cells_may_be_mixed(tmp_path: Path, monkeypatch):
     monkeypatch.setattr(prediction_table, "_PIECE", 5)
     write_table(tmp_path / "t.csv.gz", some_blocks())

@@ -19,7 +19,7 @@ from diagnose.run_folder import DataLocation, read_spec
 from diagnose.study import engine
 from diagnose.study.engine import StudyResult, run_study
 from diagnose.study.spec import StudySpec, make_study, read_study
-from diagnose.study.state import is_worked_on, study_state
+from diagnose.study.state import is_worked_on, locked, study_state
 from diagnose.testing import SMALL
 from diagnose.trained_model import level_table_version
 from mrisim.errors import ConfigError
@@ -145,6 +145,72 @@ def test_a_finished_study_is_not_run_again(finished: tuple[StudyResult, float], 
         run_study(tiny_study(seeds=[1]), DataLocation(cohort), folder)
     with pytest.raises(ConfigError, match="lies in the data folder"):
         run_study(tiny_study(), DataLocation(cohort), cohort / "study")
+
+
+@pytest.fixture
+def copied(finished: tuple[StudyResult, float], tmp_path: Path) -> Path:
+    return Path(shutil.copytree(finished[0].folder, tmp_path / "study"))
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def diverging(folder: Path) -> None:
+    """Make a file of a study of which every run's loss is infinite."""
+    folder.with_suffix(".yaml").write_text(tiny_study(train={**SMALL, "epochs": 1, "lr": 1e20}).yaml_text())
+
+
+def test_a_study_that_is_overwritten_comes_back_where_nothing_of_the_new_one_is_finished(
+    diagnose, copied: Path, cohort: Path, tmp_path: Path
+):
+    before = files_of(copied)
+    diverging(copied)
+    new = ["study", "study.yaml", "--data", str(cohort), "--out", "study", "--workers", "2"]
+    done = diagnose(*new, "--overwrite", cwd=tmp_path)
+    assert done.returncode == 5 and "0 of 2 runs finished" in done.stdout
+    assert "nothing of it is finished: the earlier study is back in study" in done.stderr
+    assert files_of(copied) == before and run_study(tiny_study(), DataLocation(cohort), copied).n_finished == 2
+
+
+def test_a_study_that_is_overwritten_is_kept_until_the_new_one_is_finished(
+    copied: Path, cohort: Path, monkeypatch: pytest.MonkeyPatch
+):
+    before, said = files_of(copied), []
+    new, data = tiny_study(seeds=[1], train={**SMALL, "epochs": 1}, drift=None), DataLocation(cohort)
+
+    def unlucky(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(engine.OpenEvaluation, "begin", unlucky)
+        run_study(new, data, copied, overwrite=True, say=said.append)
+    assert said[-1] == f"the earlier study is kept in {copied / '.replaced'} until this one is finished"
+    assert files_of(copied / ".replaced") == before
+    with pytest.raises(ConfigError, match=r"of this request is kept in study/\.replaced: --overwrite brings it back"):
+        run_study(tiny_study(), data, copied)
+    aside = Path(shutil.copytree(copied, copied.with_name("aside")))
+    run_study(tiny_study(), data, aside, overwrite=True)
+    assert {name: files_of(aside).get(name) for name in FINAL} == {name: before[name] for name in FINAL}
+    result = run_study(new, data, copied, overwrite=True)
+    assert result.n_finished == 2 and result.report is not None and not (copied / ".replaced").exists()
+
+
+def test_a_study_that_is_worked_on_is_not_overwritten(copied: Path, cohort: Path):
+    before = files_of(copied)
+    with locked(copied, print), pytest.raises(ConfigError, match="a process works on the study in study; expected it"):
+        run_study(tiny_study(seeds=[1]), DataLocation(cohort), copied, overwrite=True)
+    assert files_of(copied) == before
+
+
+def test_a_study_whose_setting_aside_was_killed_is_taken_up_from_its_folder(diagnose, copied: Path, tmp_path: Path):
+    """The mark is aside, study.yaml is, and the rest is not yet."""
+    (copied / ".replaced").mkdir()
+    for name in ("identity.txt", "study.yaml"):
+        (copied / name).rename(copied / ".replaced" / name)
+    done = diagnose("study", "study", "--json", cwd=tmp_path)
+    assert done.returncode == 0 and json.loads(done.stdout)["finished"] == 2, done.stderr
+    assert (copied / "study.yaml").is_file() and not (copied / ".replaced").exists()
 
 
 def test_a_run_that_fails_is_listed_the_rest_go_on_and_it_is_tried_again(

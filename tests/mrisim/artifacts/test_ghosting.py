@@ -1,11 +1,14 @@
 """Ghosting: the N/2 closed form on complex values, a dense sum for odd N, replicas of pulsation."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import stats
 from scipy.special import jv
 
 from mrisim.artifacts.ghosting import Ghosting
+from mrisim.reference import measure_reference
 from mrisim.scan import Acquisition, Scan
 from mrisim.seeding import stream
 from mrisim.testing import COMPLEX_TYPES, dft_matrix, relative_difference, tolerance
@@ -42,6 +45,36 @@ def test_an_even_matrix_gives_the_main_image_and_one_ghost_half_a_field_away(sha
     phase = (0.7 + 2 * np.pi * (delay_us / 8.0) / n_readout * x)[:, None]
     expected = np.cos(phase / 2) * image - 1j * np.sin(phase / 2) * np.roll(image, n_lines // 2, axis=-1)
     assert relative_difference(got, expected) < tolerance(dtype)
+
+
+@pytest.mark.parametrize(("acceleration", "n_lines"), [(2, 24), (2, 28), (3, 24), (4, 32)])
+def test_every_rth_line_alternates_and_puts_the_ghost_at_an_rth_of_half_the_field(acceleration, n_lines):
+    image = random_images((1, 2, 9, n_lines))
+    signed = np.arange(n_lines) - n_lines // 2
+    sampled = np.broadcast_to(signed % acceleration == 0, (9, n_lines))
+    scan = scan_of(image, sampled=sampled)
+    folded = images_of(scan.kspace)
+    x = np.arange(9) - 4
+    phase = (0.7 + 2 * np.pi * (2.5 / 8.0) / 9 * x)[:, None]
+    shift = n_lines // (2 * acceleration)
+    expected = np.cos(phase / 2) * folded - 1j * np.sin(phase / 2) * np.roll(folded, shift, axis=-1)
+    got = images_of(ghosted(scan, Ghosting(phase_rad=0.7, delay_us=2.5)))
+    assert relative_difference(got, expected) < 1e-12
+
+
+def test_polarity_alternates_over_acquired_lines_from_the_centre_on():
+    n_lines = 17
+    kept = np.zeros(n_lines, bool)
+    kept[[1, 2, 5, 7, 8, 9, 10, 13, 16]] = True  # the centre is line 8
+    sampled = np.broadcast_to(kept, (6, n_lines))
+    full = scan_of(random_images((1, 2, 6, n_lines)))
+    draw = Ghosting(phase_rad=1).draw
+    got = draw(scan_of(random_images((1, 2, 6, n_lines)), sampled=sampled), rng=stream(0, "g")).line_sign[kept]
+    np.testing.assert_array_equal(got, [-1, 1, -1, 1, -1, 1, -1, 1, -1])
+    # lines that the simulation left out were acquired all the same
+    measured = measure_reference(full)
+    retrospective = draw(replace(full, sampled=sampled, reference=measured), rng=stream(0, "g"))
+    np.testing.assert_array_equal(retrospective.line_sign, draw(full, rng=stream(0, "g")).line_sign)
 
 
 @pytest.mark.parametrize("n_lines", [13, 15, 16])

@@ -134,6 +134,14 @@ def test_a_broken_row_is_named(tmp_path, line, message):
         rows(tmp_path, line)
 
 
+def test_tables_that_a_spreadsheet_saved_are_read(tmp_path):
+    table, files = tmp_path / "knee.csv", tmp_path / "knee_file_list.csv"
+    table.write_bytes(b"\xef\xbb\xbf" + HEADER.strip().encode() + b"\r\na,1,No,1,2,3,4,Meniscus Tear\r\n")
+    files.write_bytes(b"\xef\xbb\xbfa\r\nb\r\n")
+    assert [(row.file, row.slice) for row in read_annotations(table)] == [("a", 1)]
+    assert read_file_list(files) == ("a", "b")
+
+
 def test_another_header_is_an_error(tmp_path):
     path = tmp_path / "knee.csv"
     path.write_text("file,slice,label\n")

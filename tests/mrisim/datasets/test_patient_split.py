@@ -143,6 +143,17 @@ def test_a_split_goes_round_as_csv(root, tmp_path):
         write_split(split, root / "split.csv", root=root)
 
 
+def test_a_split_that_a_spreadsheet_saved_is_read_and_one_that_is_not_there_is_said(root, tmp_path):
+    split = split_dataset(MANIFEST, root, seed=1)
+    path = tmp_path / "split.csv"
+    write_split(split, path, root=root)
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n"))
+    assert read_split(path) == split
+    path.unlink()
+    with pytest.raises(DataError, match=r"split\.csv is not there; expected a stored split"):
+        read_split(path)
+
+
 def test_the_distributors_folders_can_be_kept_and_a_shared_patient_is_refused(root):
     write_file(root, "file900.h5", "patient-90", folder="multicoil_val")
     split = split_dataset(MANIFEST, root, keep_distributor=True)

@@ -126,6 +126,17 @@ def test_three_dimensional_scan(tmp_path, random_samples):
     assert np.array_equal(stored, volume)
 
 
+def test_an_image_is_doubted_and_kspace_is_not(phantom, tmp_path):
+    assert formats.read(phantom).acquisition.notes == ()
+    bart(tmp_path, "phantom", "-x33", "-s8", "image")
+    (note,) = formats.read(tmp_path / "image.cfl").acquisition.notes
+    assert "expected k-space: is this an image" in note
+    rng = np.random.default_rng(0)
+    noise = rng.normal(size=(33, 26, 1, 8)) + 1j * rng.normal(size=(33, 26, 1, 8))
+    write_cfl(tmp_path / "noise", noise)
+    assert "or noise?" in formats.read(tmp_path / "noise.cfl").acquisition.notes[0]
+
+
 def test_magnitude_made_kspace_is_noticed(tmp_path):
     image = np.random.default_rng(0).random((4, 10, 9))  # coil, readout, phase encode; even and odd
     write_cfl(tmp_path / "a", centred_fft(image.astype(np.complex64)).transpose(1, 2, 0)[:, :, None])
