@@ -17,7 +17,7 @@ from mrisim.cli_cohort import cache_app, cohort_app
 from mrisim.cli_data import data_app
 from mrisim.cli_requests import check_reconstruction, checked_seed, checked_slices, parse_requests
 from mrisim.errors import MrisimError, UsageError
-from mrisim.files import all_named, named
+from mrisim.files import all_named, make_folder, named
 
 # Everything heavy is imported inside the commands: --help must answer at once.
 
@@ -265,7 +265,9 @@ def selftest(device: Device = "auto", as_json: AsJson = False) -> None:
 
 @app.command()
 def calibrate(
-    out: Annotated[Path, typer.Option("--out", help="Where to write the level table.")] = Path("levels.json"),
+    out: Annotated[Path, typer.Option("--out", callback=named, help="Where to write the level table.")] = Path(
+        "levels.json"
+    ),
     seeds: Annotated[int, typer.Option("--seeds", min=1, help="Draws of each artifact on each reference scan.")] = 3,
 ) -> None:
     """Derive the level table anew: equal median NRMSE per level on the reference scans."""
@@ -273,6 +275,7 @@ def calibrate(
     from mrisim.calibrate import save_table
     from mrisim.phantoms.default import reference_scans
 
+    make_folder(out.absolute().parent)  # before minutes of work
     save_table(out, run_calibration(reference_scans, n_seeds=seeds, progress=_log))
     typer.echo(f"wrote {out}")
 
