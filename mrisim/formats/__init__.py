@@ -17,7 +17,7 @@ import numpy as np
 
 from mrisim.errors import ConfigError, DataError
 from mrisim.formats.guards import reading, selected, writing
-from mrisim.formats.inputs import PREVIEW, SUFFIXES, input_files, item_id
+from mrisim.formats.inputs import PREVIEW, SUFFIXES, input_files, item_id, without_pair_headers
 from mrisim.formats.signature import FORMAT_NAMES, detect, dicom_files, is_bart
 from mrisim.fourier import resize_centred
 from mrisim.quality import rss
@@ -26,7 +26,7 @@ from mrisim.scan import Scan, coil_images
 __all__ = [
     "FORMAT_NAMES", "OUTPUT_SUFFIX", "PREVIEW", "SUFFIXES",
     "convert", "corrupt_slices", "detect", "dicom_files", "input_files", "is_bart", "item_id",
-    "read", "reading", "selected", "write", "writing",
+    "read", "reading", "selected", "without_pair_headers", "write", "writing",
 ]  # fmt: skip
 
 OUTPUT_SUFFIX = {"fastmri": ".h5", "ismrmrd": ".h5", "bart": ".cfl", "nifti": ".nii.gz", "dicom": ".dcm", "png": ".png"}

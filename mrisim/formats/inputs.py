@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from mrisim.errors import DataError
@@ -22,8 +23,8 @@ def input_files(path: Path | str) -> list[Path]:
     """Return the inputs that a path stands for, sorted: itself, or all that lie below a folder.
 
     A folder with DICOM files is one input (one series a folder); a BART pair is its ``.cfl``. Files of a known name
-    ending are inputs even if their content is broken, so that they are reported; hidden and ``.part`` files are not,
-    nor are the images that an earlier run made beside its scans.
+    ending are inputs even if their content is broken or cannot be read (links to nothing of git-annex), so that they
+    are reported; hidden and ``.part`` files are not, nor are the images that an earlier run made beside its scans.
 
     Raises
     ------
@@ -32,7 +33,7 @@ def input_files(path: Path | str) -> list[Path]:
     """
     path = Path(path)
     if not path.is_dir():
-        if not path.exists() and not is_bart(path):
+        if not os.path.lexists(path) and not is_bart(path):
             raise DataError(f"{path.name} does not exist; {EXPECTED}")
         return [path]
     found: list[Path] = []
@@ -40,7 +41,7 @@ def input_files(path: Path | str) -> list[Path]:
         subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
         here = Path(folder)
         files = [here / name for name in sorted(names) if not name.startswith(".") and not name.endswith(PARTIAL)]
-        series = [file for file in files if is_dicom(file)]
+        series = [file for file in files if _is_known_dicom(file)]
         if series:
             found.append(here)
         found += [file for file in files if file not in series and _is_input(file)]
@@ -49,16 +50,37 @@ def input_files(path: Path | str) -> list[Path]:
     return sorted(found)
 
 
+def without_pair_headers(paths: Sequence[Path]) -> list[Path]:
+    """Leave out the header of a BART pair whose samples are named too, as a shell's ``*`` does: they are one input."""
+    named = set(paths)
+    return [path for path in paths if path.suffix != ".hdr" or path.with_suffix(".cfl") not in named]
+
+
+def _is_known_dicom(path: Path) -> bool:
+    try:
+        return is_dicom(path)
+    except DataError:  # what it is cannot be seen; its name may say that it is an input
+        return False
+
+
 def _is_input(path: Path) -> bool:
     image = _IMAGE.search(path.name)
     if image and path.with_name(path.name[: image.start()] + ".json").exists():
         return False
     if path.suffix == ".hdr":
-        return not path.with_suffix(".cfl").exists() and is_bart(path)
+        return not os.path.lexists(path.with_suffix(".cfl")) and not _is_header_of_others(path)
     if path.name.lower().endswith(SUFFIXES):
         return True
     try:
         return detect(path) != "bart"
+    except DataError:
+        return False
+
+
+def _is_header_of_others(path: Path) -> bool:
+    """Return whether a .hdr is readable and not BART's: Analyze images have one too."""
+    try:
+        return os.path.isfile(path) and not is_bart(path)
     except DataError:
         return False
 
