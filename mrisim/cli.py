@@ -44,7 +44,7 @@ Kinds = Annotated[
 ]
 Level = Annotated[
     int | None,
-    typer.Option("--level", help="Level 0..5 of the kinds that name none.  [default: 3]", show_default=False),
+    typer.Option("--level", help="Level 0..5 of the kinds that name none. Default: 3.", show_default=False),
 ]
 Params = Annotated[
     list[str] | None, typer.Option("--param", help="KIND.NAME=VALUE: sets one physical parameter.", show_default=False)
@@ -56,7 +56,7 @@ Out = Annotated[
     Path | None,
     typer.Option("--out", callback=named, help="Output folder; default: named after the request.", show_default=False),
 ]
-Slices = Annotated[str, typer.Option("--slices", help="A:B: only these slices.", show_default=False)]
+Slices = Annotated[str, typer.Option("--slices", help="Only the slices A:B, as in Python.", show_default=False)]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and what it would cost.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the output of an earlier run.")]
