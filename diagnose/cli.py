@@ -38,6 +38,7 @@ from diagnose.cli_output import (
 from diagnose.cli_progress import batch_progress
 from mrisim.errors import MrisimError, UsageError
 from mrisim.files import all_named
+from mrisim.import_warnings import ignore_import_warnings
 
 # Everything heavy is imported inside the commands: --help must answer at once.
 
@@ -281,6 +282,7 @@ def _program() -> None:
 
 def main() -> None:
     """Run the program; a user's error is one line and its exit code."""
+    ignore_import_warnings()
     try:
         app()
     except MrisimError as error:

@@ -15,8 +15,10 @@ from mrisim import output_folder
 from mrisim.errors import DataError, MrisimError
 from mrisim.files import disk_errors_named, write_text
 from mrisim.formats import bids
+from mrisim.fourier import release_memory
 from mrisim.items import Item, load, usable_slices
 from mrisim.job import Job, Report, attempt
+from mrisim.out_of_memory import memory_errors_named
 from mrisim.worker_threads import worker_threads
 
 THREAD = "thread"
@@ -76,15 +78,18 @@ def _estimate_alike(items: Sequence[Item], job: Job, *, alone: bool) -> Estimate
     sizes = [_size_of(item) for item in items]
     for item, size in zip(items, sizes, strict=True):
         try:
-            scan, _ = load(item, job.seed)
-            good, _ = usable_slices(scan)
-            started = time.perf_counter()
-            part = scan.select(good[:1])
-            job.images(part, job.corrupt(part, item.item_id).scan)
+            with memory_errors_named():
+                scan, _ = load(item, job.seed)
+                good, _ = usable_slices(scan)
+                started = time.perf_counter()
+                part = scan.select(good[:1])
+                job.images(part, job.corrupt(part, item.item_id).scan)
         except MrisimError:
             if alone:
                 raise
             continue
+        finally:
+            release_memory(job.device)
         seconds = (time.perf_counter() - started) * len(good)
         scale = sum(sizes) / max(1, size)
         measured = scan.acquisition.kspace_origin != "synthesised-from-magnitude"
@@ -192,7 +197,7 @@ def _reports(
         yield from dask_executor.reports(executor, items, job, out, n_workers)
         return
     n_threads = n_workers if len(items) == 1 else 1
-    with worker_threads(n_workers) as pool:
+    with worker_threads(min(n_workers, len(items))) as pool:
         try:
             yield from pool.map(lambda item: attempt(item, job, out, n_threads=n_threads), items)
         except BaseException:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import signal
 import sys
-import warnings
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,6 +17,8 @@ from mrisim.cli_data import data_app
 from mrisim.cli_requests import check_reconstruction, checked_seed, checked_slices, parse_requests, slurm_shard
 from mrisim.errors import MrisimError, UsageError
 from mrisim.files import all_named, make_folder, named
+from mrisim.import_warnings import ignore_import_warnings
+from mrisim.out_of_memory import memory_errors_named
 
 # Everything heavy is imported inside the commands: --help must answer at once.
 
@@ -97,7 +98,6 @@ def corrupt(
     """Corrupt scans: write the scan, its reconstruction, a preview and a sidecar that replays it."""
     requests = parse_requests(kind, level, param)
     from mrisim import batch, output_folder
-    from mrisim.fourier import resolve_device
     from mrisim.items import find_items, shard_of
     from mrisim.job import Job
 
@@ -109,7 +109,7 @@ def corrupt(
     batch.check_executor(executor, workers)
     if shard_id is None:
         shard_id = slurm_shard()
-    job = Job(requests, checked_seed(seed), recon, resolve_device(device), checked_slices(slices))
+    job = Job(requests, checked_seed(seed), recon, _working(device), checked_slices(slices))
     items = shard_of(find_items(inputs or []), num_shards, shard_id)
     folder = out or Path(f"mrisim-{job.label}")
     if dry_run:
@@ -203,11 +203,10 @@ def replay(
     as_json: AsJson = False,
 ) -> None:
     """Make a corrupted scan again from its sidecar, and say whether it is the same bit for bit."""
-    from mrisim.fourier import resolve_device
     from mrisim.replay import replay as run_replay
 
     folder = out or Path(f"replay-{sidecar.stem}")
-    outcome = run_replay(sidecar, source, folder, device=resolve_device(device))
+    outcome = run_replay(sidecar, source, folder, device=_working(device))
     _print_result(outcome.record(), outcome.lines(), as_json)
     if not outcome.within_tolerance:
         raise typer.Exit(1)
@@ -231,7 +230,6 @@ def preview(
     """Draw every kind at every level on one window: a contact sheet, a GIF, and a page with a level slider."""
     from mrisim.artifacts import KINDS
     from mrisim.contact_sheet import draw_all
-    from mrisim.fourier import resolve_device
 
     check_reconstruction(recon)
     names = [request.kind for request in parse_requests(kind, 3, None)] if kind else list(KINDS)
@@ -240,7 +238,7 @@ def preview(
         names,
         seed=checked_seed(seed),
         reconstruction=recon,
-        device=resolve_device(device),
+        device=_working(device),
         out=out or Path("mrisim-preview"),
         slice_position=slice_position,
     )
@@ -251,10 +249,9 @@ def preview(
 @app.command()
 def selftest(device: Device = "auto", as_json: AsJson = False) -> None:
     """Evaluate every kind's closed-form law on this device: expected, got, tolerance."""
-    from mrisim.fourier import resolve_device
     from mrisim.selftest import run_checks
 
-    device = resolve_device(device)
+    device = _working(device)
     results = run_checks(device)
     lines = [f"device {device}"]
     for subject, check in results:
@@ -318,6 +315,13 @@ def _print_result(record: dict[str, Any], lines: Iterable[str], as_json: bool) -
             typer.echo(line)
 
 
+def _working(device: str) -> str:
+    """Return the device that an option means, once it computes; say why "auto" leaves a GPU alone."""
+    from mrisim.fourier import resolve_device
+
+    return resolve_device(device, say=_log)
+
+
 def _log(*lines: str) -> None:
     for line in lines:
         typer.echo(line, err=True)
@@ -336,10 +340,10 @@ def _on_sigterm(_signal: int, _frame: Any) -> None:
 
 def main() -> None:
     """Run the program; a user's error is one line and its exit code."""
-    # CuPy says so in eight lines when SigPy is imported; nothing here needs it
-    warnings.filterwarnings("ignore", r"\s*nccl library could not be loaded", UserWarning)
+    ignore_import_warnings()
     try:
-        app()
+        with memory_errors_named():
+            app()
     except MrisimError as error:
         typer.echo(f"mrisim: {error}", err=True)
         sys.exit(error.exit_code)

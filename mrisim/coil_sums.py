@@ -19,8 +19,10 @@ def root_sum_of_squares(images: Array) -> Array:
         for stack, out in zip(stacks, magnitude, strict=True):
             _root_sum_of_squares(stack.view(stack.real.dtype), out)
         return magnitude.reshape(*images.shape[:-3], *images.shape[-2:])
-    xp = array_module(images)
-    return xp.sqrt(xp.sum(xp.square(images.real) + xp.square(images.imag), axis=-3)).astype(np.float32)
+    xp, double = array_module(images), {"dtype": np.float64}  # as the loop below: the square of 1e-24 is a number
+    return xp.sqrt(xp.sum(xp.square(images.real, **double) + xp.square(images.imag, **double), axis=-3)).astype(
+        np.float32
+    )
 
 
 def acquired_samples(kspace: Array, sampled: np.ndarray) -> tuple[Array, bool]:

@@ -35,6 +35,7 @@ from typing import TYPE_CHECKING, Any
 
 from mrisim import __version__
 from mrisim.errors import ConfigError, DataError, MrisimError, UsageError
+from mrisim.import_warnings import ignore_import_warnings
 from mrisim.items import Item
 from mrisim.job import Job, Report, attempt
 
@@ -162,6 +163,7 @@ def _report(future: Future[Report], result: Any, item: Item) -> Report:
 
 def _attempt_on_worker(item: Item, job: Job, out: Path, version: str) -> Report:
     """Process one item in a worker, once it is clear that the output will be that of the machine which asked."""
+    ignore_import_warnings()
     if version != __version__:
         raise ConfigError(f"a Dask worker has mrisim {__version__}; expected {version}, as on this machine")
     if not out.is_dir():

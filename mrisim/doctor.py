@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from mrisim import __version__
+from mrisim import __version__, gpu_probe
 
 PACKAGES = (
     "numpy", "scipy", "sigpy", "numba", "torch", "safetensors", "pydantic", "jinja2", "h5py", "ismrmrd", "nibabel",
@@ -60,8 +60,7 @@ def examine_one(name: str) -> str:
     try:
         return TRIALS[name](import_module(name))
     except Exception as error:  # whatever a broken installation, or its driver, comes up with
-        reason = (str(error).strip().splitlines() or ["no reason given"])[0]
-        return f"installed, and does not work: {type(error).__name__}: {reason}"
+        return f"installed, and does not work: {gpu_probe.one_line(error)}"
 
 
 def _sigpy(sigpy: Any) -> str:
@@ -71,12 +70,14 @@ def _sigpy(sigpy: Any) -> str:
 
 
 def _cupy(cupy: Any) -> str:
-    devices = range(cupy.cuda.runtime.getDeviceCount())
-    if not devices:
+    n_devices = cupy.cuda.runtime.getDeviceCount()
+    if not n_devices:
         return "installed, no device found: everything runs on the CPU"
-    if int(cupy.arange(4).sum()) != 6:
-        raise ArithmeticError("a sum on the device is wrong")
-    return "works on " + ", ".join(cupy.cuda.runtime.getDeviceProperties(n)["name"].decode() for n in devices)
+    names = [cupy.cuda.runtime.getDeviceProperties(number)["name"].decode() for number in range(n_devices)]
+    troubles = [gpu_probe.probe(number) for number in range(n_devices)]
+    works = [name for name, trouble in zip(names, troubles, strict=True) if not trouble]
+    fails = [f"does not work on {name}: {trouble}" for name, trouble in zip(names, troubles, strict=True) if trouble]
+    return "; ".join(([f"works on {', '.join(works)}"] if works else []) + fails)
 
 
 def _torch(torch: Any) -> str:

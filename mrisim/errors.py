@@ -4,7 +4,7 @@ Exception
     MrisimError
         UsageError    exit 2   an option on the command line that cannot be meant
         ConfigError   exit 3   a parameter, level or option with an impossible value
-        DataError     exit 4   input that is missing, broken or of another type; no room for the output
+        DataError     exit 4   input that is missing, broken or of another type; no room for the output or in memory
 
 Anything else that escapes is a mistake of ours (exit 1).
 """

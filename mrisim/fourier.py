@@ -7,6 +7,8 @@ the image, for even and for odd N. BART's ``fft -u`` and ``sigpy.fft`` use the s
 """
 
 import math
+import warnings
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from types import ModuleType
@@ -14,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from mrisim import gpu_probe
 from mrisim.errors import ConfigError
 
 Array = Any
@@ -162,15 +165,21 @@ def to_device(array: Array, device: str) -> Array:
     if device == "cpu":
         return array if isinstance(array, np.ndarray) else array.get()
     index = _cuda_index(device)
+    cupy = _cupy_for(device)
     try:
-        import cupy
-
         with cupy.cuda.Device(index):
             return cupy.asarray(array)
-    except ImportError:
-        raise ConfigError(f"device is {device!r}; expected 'cpu', because CuPy is not installed here") from None
     except cupy.cuda.runtime.CUDARuntimeError as error:
         raise ConfigError(f"device is {device!r}; expected a CUDA device that works, got: {error}") from None
+
+
+def _cupy_for(device: str) -> ModuleType:
+    try:
+        import cupy
+    except ImportError as error:
+        reason = "is not installed here" if gpu_probe.is_missing(error) else f"fails: {gpu_probe.one_line(error)}"
+        raise ConfigError(f"device is {device!r}; expected 'cpu', because CuPy {reason}") from None
+    return cupy
 
 
 def current_device(device: str) -> AbstractContextManager[object]:
@@ -185,18 +194,31 @@ def current_device(device: str) -> AbstractContextManager[object]:
     return cupy.cuda.Device(_cuda_index(device))
 
 
-def resolve_device(device: str) -> str:
-    """Return the device that "auto" stands for here, or the device itself once it is known to work."""
+def resolve_device(device: str, say: Callable[[str], object] = warnings.warn) -> str:
+    """Return the device that "auto" stands for here, or the device itself once it is known to compute.
+
+    Parameters
+    ----------
+    device : str
+        "auto", "cpu", "cuda" or "cuda:N".
+    say : callable
+        Told in one line why "auto" passes over a GPU that is there.
+
+    Raises
+    ------
+    ConfigError
+        If the device is not known, or does not compute.
+    """
     if device == "auto":
-        try:
-            import cupy
-        except ImportError:
-            return "cpu"
-        try:
-            return "cuda" if cupy.cuda.runtime.getDeviceCount() > 0 else "cpu"
-        except cupy.cuda.runtime.CUDARuntimeError:  # CuPy without a driver
-            return "cpu"
-    to_device(np.zeros(1, np.complex64), device)
+        reason = gpu_probe.trouble(0) if gpu_probe.is_there() else None
+        if reason:
+            say(f"the GPU is not used, because it does not compute ({reason}); working on the CPU")
+        return "cuda" if reason == "" else "cpu"
+    if device != "cpu":
+        index = _cuda_index(device)
+        _cupy_for(device)
+        if reason := gpu_probe.trouble(index):
+            raise ConfigError(f"device is {device!r}; expected a CUDA device that works, got: {reason}")
     return device
 
 
@@ -220,12 +242,14 @@ def keep_freed_memory() -> None:
 
 
 def release_memory(device: str) -> None:
-    """Give back what CuPy's pools keep of freed arrays, so that the next file, or a neighbour, finds it."""
+    """Give back what CuPy keeps of freed arrays and for this thread's FFTs: the next file, or a neighbour, finds it."""
     if device == "cpu":
         return
     import cupy
 
     with current_device(device):
+        # each plan has its work area in the pool, and keeps the block around it
+        cupy.fft.config.get_plan_cache().clear()
         cupy.get_default_memory_pool().free_all_blocks()
         cupy.get_default_pinned_memory_pool().free_all_blocks()
 

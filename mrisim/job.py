@@ -17,6 +17,7 @@ from mrisim.errors import DataError, MrisimError
 from mrisim.formats import bids
 from mrisim.fourier import release_memory
 from mrisim.items import Item, digest_of, fingerprint_of, load, usable_slices
+from mrisim.out_of_memory import memory_errors_named
 from mrisim.quality import foreground_mask, nrmse, psnr, ssim
 from mrisim.reconstruct import crop_to_recon, reconstruct
 from mrisim.scan import Scan
@@ -198,9 +199,10 @@ def _left_out(slice_ids: Sequence[int]) -> tuple[str, ...]:
 
 
 def attempt(item: Item, job: Job, out: Path, *, n_threads: int = 1) -> Report:
-    """Process one item as `process` does; an error that a user can cause becomes a report."""
+    """Process one item as `process` does; an error that a user can cause, or too little memory, becomes a report."""
     try:
-        return process(item, job, out, n_threads=n_threads)
+        with memory_errors_named():
+            return process(item, job, out, n_threads=n_threads)
     except MrisimError as error:
         return Report(item.item_id, failures=(str(error),), exit_code=error.exit_code)
     finally:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from mrisim.errors import ConfigError
 from mrisim.fourier import free_memory_bytes
+from mrisim.worker_threads import n_side_by_side
 
 MOST = 32
 """Slices at once, however much memory there is."""
@@ -24,7 +25,7 @@ CORRUPTED_BYTES = 256 << 20
 SHARING = 8
 """Slices that share work on a CPU (`mrisim.gridding.bundled`)."""
 SHARE = 0.5
-"""Of the free memory of a GPU."""
+"""Of the free memory of a GPU, for all workers of this process."""
 
 
 def slices_at_once(slice_bytes: int, device: str) -> int:
@@ -39,7 +40,9 @@ def slices_at_once(slice_bytes: int, device: str) -> int:
     """
     if device == "cpu":
         return 1
-    return max(1, min(MOST, int(SHARE * free_memory_bytes(device)) // (COPIES * slice_bytes)))
+    # The workers of this process plan at the same time, each before the others hold what they have planned.
+    share_bytes = int(SHARE * free_memory_bytes(device) / n_side_by_side())
+    return max(1, min(MOST, share_bytes // (COPIES * slice_bytes)))
 
 
 def corrupted_at_once(slice_bytes: int, device: str, *, sharing: bool) -> int:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache
-from threading import Lock
+from threading import Lock, local
 from typing import Any
 
 from threadpoolctl import ThreadpoolController
@@ -57,12 +57,23 @@ SIDE_BY_SIDE = _SideBySide()
 @contextmanager
 def worker_threads(n_threads: int) -> Iterator[ThreadPoolExecutor]:
     """Give a pool of threads, one at least, that compute side by side."""
-    with SIDE_BY_SIDE, ThreadPoolExecutor(max(1, n_threads), initializer=_one_thread_of_blas) as pool:
+    n_threads = max(1, n_threads)
+    n_in_all = n_threads * n_side_by_side()  # a worker's own pool works beside those of the other workers
+    with SIDE_BY_SIDE, ThreadPoolExecutor(n_threads, initializer=_begin_thread, initargs=(n_in_all,)) as pool:
         yield pool
 
 
-def _one_thread_of_blas() -> None:
+def n_side_by_side() -> int:
+    """Return how many threads may work where this one does, itself included: what memory is free is for all of them."""
+    return getattr(_this_thread, "n_side_by_side", 1)
+
+
+_this_thread = local()
+
+
+def _begin_thread(n_in_all: int) -> None:
     """Limit BLAS for this thread: where it is built on OpenMP, every thread has a limit of its own."""
+    _this_thread.n_side_by_side = n_in_all
     for blas in _blas():
         if getattr(blas, "threading_layer", "") == "openmp":
             _set_threads(blas, 1)

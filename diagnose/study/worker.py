@@ -19,6 +19,7 @@ from diagnose.run_folder import DataLocation
 from diagnose.torch_device import CPU
 from diagnose.training.loop import Interrupted, Watch
 from mrisim.errors import MrisimError
+from mrisim.import_warnings import ignore_import_warnings
 
 
 @dataclass(frozen=True)
@@ -110,6 +111,7 @@ ACTIONS: dict[str, Callable[[Task, Watch], None]] = {"train": _train, "evaluate"
 
 def main() -> None:
     """Do the task on standard input; a foreseen error is one line on standard error and its exit code."""
+    ignore_import_warnings()
     task, study_process = Task.of_text(sys.stdin.read())
     place = task.values.get("folder") or task.values["out"]
 

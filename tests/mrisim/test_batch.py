@@ -7,7 +7,7 @@ import pytest
 
 from mrisim import batch
 from mrisim.job import Report
-from mrisim.worker_threads import HANDOVER_S
+from mrisim.worker_threads import HANDOVER_S, n_side_by_side
 
 
 @pytest.mark.parametrize("fails", [False, True])
@@ -29,3 +29,16 @@ def test_threads_hand_the_interpreter_over_soon_and_leave_it_as_it_was(monkeypat
         assert [report.item_id for report in batch.run(items, None, tmp_path, n_workers=2)] == ["a", "b", "c"]
     assert seen and all(interval == pytest.approx(HANDOVER_S) for interval in seen)
     assert sys.getswitchinterval() == pytest.approx(before)
+
+
+@pytest.mark.parametrize(("n_items", "n_workers", "n_beside"), [(1, 4, 1), (2, 4, 2), (5, 2, 2)])
+def test_workers_are_no_more_than_files(monkeypatch, tmp_path, n_items, n_workers, n_beside):
+    seen = set()
+
+    def attempt(item, job, out, *, n_threads):
+        seen.add((n_side_by_side(), n_threads))
+        return Report(item.item_id)
+
+    monkeypatch.setattr(batch, "attempt", attempt)
+    batch.run([SimpleNamespace(item_id=str(n), path=None) for n in range(n_items)], None, tmp_path, n_workers=n_workers)
+    assert seen == {(n_beside, n_workers if n_items == 1 else 1)}

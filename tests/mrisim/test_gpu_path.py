@@ -12,7 +12,11 @@ HERE = Path(__file__).parent
 DOUBLE = HERE / "cupy_double"
 
 
-@pytest.mark.parametrize("tests", [HERE / "test_gpu.py", DOUBLE / "crossings.py"], ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "tests",
+    [HERE / "test_gpu.py", *(DOUBLE / name for name in ("crossings.py", "no_libraries.py", "full.py"))],
+    ids=lambda path: path.stem,
+)
 def test_on_the_double(tests: Path) -> None:
     # A process of its own: SigPy asks for CuPy when it is imported.
     path = os.pathsep.join([str(DOUBLE), *filter(None, [os.environ.get("PYTHONPATH")])])

@@ -8,7 +8,10 @@ LAYERS = [
     {
         "errors",
         "files",
+        "import_warnings",
+        "out_of_memory",
         "worker_threads",
+        "gpu_probe",
         "fourier",
         "host_fft",
         "fft_kernels",

@@ -21,6 +21,7 @@ from mrisim.reconstruct import RECONSTRUCTIONS, reconstruct
 from mrisim.scan import Scan
 from mrisim.slice_batches import COPIES, MOST, SHARE, batches, corrupted_at_once, slices_at_once
 from mrisim.testing import relative_difference
+from mrisim.worker_threads import worker_threads
 
 
 def undersampled(*, whole_lines: bool = True) -> Scan:
@@ -76,7 +77,7 @@ def test_batches_cover_every_slice_once():
 
 
 class Pool:
-    """A memory pool of CuPy that counts."""
+    """A memory pool of CuPy that counts, or its cache of plans."""
 
     def __init__(self, free: int = 0):
         self.free, self.n_released = free, 0
@@ -87,16 +88,19 @@ class Pool:
     def free_all_blocks(self) -> None:
         self.n_released += 1
 
+    clear = free_all_blocks
+
 
 @pytest.fixture
 def gpu(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     """CuPy's side of the memory, without CuPy: 1 GB free, and 1 GB in the pool."""
-    pools = SimpleNamespace(device=Pool(free=2**30), pinned=Pool())
+    pools = SimpleNamespace(device=Pool(free=2**30), pinned=Pool(), plans=Pool())
     cuda = SimpleNamespace(
         Device=lambda index: nullcontext(), runtime=SimpleNamespace(memGetInfo=lambda: (2**30, 80 * 2**30))
     )
     monkeypatch.setitem(sys.modules, "cupy", SimpleNamespace(
-        cuda=cuda, get_default_memory_pool=lambda: pools.device, get_default_pinned_memory_pool=lambda: pools.pinned
+        cuda=cuda, fft=SimpleNamespace(config=SimpleNamespace(get_plan_cache=lambda: pools.plans)),
+        get_default_memory_pool=lambda: pools.device, get_default_pinned_memory_pool=lambda: pools.pinned,
     ))  # fmt: skip
     return pools
 
@@ -108,6 +112,18 @@ def test_the_memory_of_a_gpu_decides():
     assert slices_at_once(megabyte, "cuda") == MOST
     assert slices_at_once(20 * megabyte, "cuda:1") == int(SHARE * 2048 / (COPIES * 20)) == 4
     assert slices_at_once(10**6 * megabyte, "cuda") == 1
+
+
+@pytest.mark.usefixtures("gpu")
+def test_workers_side_by_side_share_the_memory_of_a_gpu():
+    n_bytes = 5 * 2**20
+    alone = int(SHARE * 2048 / (COPIES * 5))
+    assert slices_at_once(n_bytes, "cuda") == alone == 17
+    with worker_threads(4) as pool:
+        assert set(pool.map(lambda _: slices_at_once(n_bytes, "cuda"), range(8))) == {alone // 4}
+        assert slices_at_once(n_bytes, "cuda") == alone, "this thread is none of the workers"
+    with worker_threads(1) as pool:
+        assert pool.submit(slices_at_once, n_bytes, "cuda").result() == alone
 
 
 def test_how_many_slices_are_corrupted_at_once():
@@ -131,4 +147,4 @@ def test_memory_is_given_back_after_every_file(gpu: SimpleNamespace, monkeypatch
     monkeypatch.setattr(job_module, "process", process)
     for name in ("good", "bad"):
         attempt(Item(name, None), Job((), device="cuda"), Path())
-    assert gpu.device.n_released == gpu.pinned.n_released == 2
+    assert gpu.device.n_released == gpu.pinned.n_released == gpu.plans.n_released == 2

@@ -17,7 +17,7 @@ from mrisim.artifacts import spec_class
 from mrisim.artifacts.noise import Noise
 from mrisim.corrupt import corrupt
 from mrisim.testing import modelled_scan
-from mrisim.worker_threads import HANDOVER_S, SIDE_BY_SIDE, worker_threads
+from mrisim.worker_threads import HANDOVER_S, SIDE_BY_SIDE, n_side_by_side, worker_threads
 
 N_FOUND = 2
 """Threads of BLAS that a user's program would have had."""
@@ -137,3 +137,16 @@ with worker_threads(1):
     environment = {**os.environ, "OMP_NUM_THREADS": "2", "OPENBLAS_NUM_THREADS": "2"}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert done.stdout == "{1}\n"
+
+
+def test_a_thread_knows_how_many_work_beside_it():
+    def of_an_own_pool() -> int:
+        with worker_threads(3) as own:
+            return own.submit(n_side_by_side).result()
+
+    assert n_side_by_side() == 1
+    with worker_threads(2) as pool:
+        assert [pool.submit(work).result() for work in (n_side_by_side, of_an_own_pool, n_side_by_side)] == [2, 6, 2]
+    with worker_threads(0) as pool:
+        assert pool.submit(n_side_by_side).result() == 1
+    assert n_side_by_side() == 1

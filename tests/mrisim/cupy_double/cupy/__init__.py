@@ -19,6 +19,7 @@ from numpy import complex64, float32, uint64  # noqa: F401
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
 from cupy import cuda
+from cupy.cuda import memory
 
 crossings: Counter[str] = Counter()
 """How often something went "to device" and "to host", and how many "bytes to device"."""
@@ -35,7 +36,7 @@ class ndarray(NDArrayOperatorsMixin):
         raise TypeError("implicit conversion to a NumPy array is not allowed; use .get()")
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, out: tuple[Any, ...] = (), **options: Any) -> Any:
-        options = {name: _on_device(value) for name, value in options.items()}
+        options = _options_on_device(options)
         if out:
             options["out"] = tuple(_on_device(array) for array in out)
         result = getattr(ufunc, method)(*(_on_device(value) for value in inputs), **options)
@@ -94,7 +95,7 @@ class ndarray(NDArrayOperatorsMixin):
 def _method(name: str) -> Any:
     def method(self: ndarray, *args: Any, **kwargs: Any) -> Any:
         bound = getattr(_on_device(self), name)
-        return _wrapped(bound(*(_on_device(a) for a in args), **{k: _on_device(v) for k, v in kwargs.items()}))
+        return _wrapped(bound(*(_on_device(a) for a in args), **_options_on_device(kwargs)))
 
     return method
 
@@ -121,6 +122,16 @@ def _on_device(value: Any) -> Any:
     return value
 
 
+LACKS = {"where", "initial", "overwrite_x", "workers"}
+"""Options of NumPy's ufuncs and reductions, and of SciPy's FFT, that CuPy has not."""
+
+
+def _options_on_device(options: dict[str, Any]) -> dict[str, Any]:
+    if LACKS & options.keys():
+        raise TypeError(f"Wrong arguments {options}")
+    return {name: _on_device(value) for name, value in options.items()}
+
+
 def _wrapped(result: Any) -> Any:
     if isinstance(result, (np.ndarray, np.generic)):
         return ndarray(result)
@@ -131,23 +142,32 @@ def _wrapped(result: Any) -> Any:
 
 def _function(function: Any) -> Any:
     def on_device(*args: Any, **kwargs: Any) -> Any:
-        args, kwargs = tuple(_on_device(a) for a in args), {k: _on_device(v) for k, v in kwargs.items()}
-        return _wrapped(function(*args, **kwargs))
+        return _wrapped(function(*(_on_device(a) for a in args), **_options_on_device(kwargs)))
 
     return on_device
 
 
 FUNCTIONS = (
     "abs", "arange", "concatenate", "cos", "dot", "einsum", "empty", "isfinite", "log", "matmul", "meshgrid", "minimum",
-    "moveaxis", "multiply", "percentile", "ptp", "roll", "sin", "sqrt", "square", "stack", "sum", "tensordot", "where",
+    "moveaxis", "multiply", "ptp", "roll", "sin", "sqrt", "square", "stack", "sum", "tensordot", "where",
     "zeros", "zeros_like",
 )  # fmt: skip
 for _name in FUNCTIONS:
     globals()[_name] = _function(getattr(np, _name))
 
+
+def percentile(array: ndarray, *args: Any, **kwargs: Any) -> ndarray:
+    if array.dtype.kind == "c":
+        raise TypeError("a percentile of complex numbers, for which CuPy's kernel does not compile")
+    return _function(np.percentile)(array, *args, **kwargs)
+
+
 fft = ModuleType("cupy.fft")
-for _name in ("fftn", "ifftn", "fftshift", "ifftshift"):
+for _name in ("fftshift", "ifftshift"):
     setattr(fft, _name, _function(getattr(scipy.fft, _name)))
+for _name in ("fftn", "ifftn"):
+    setattr(fft, _name, memory.planned(_function(getattr(scipy.fft, _name))))
+fft.config = SimpleNamespace(get_plan_cache=memory.get_plan_cache)
 sys.modules["cupy.fft"] = fft
 
 
@@ -187,7 +207,8 @@ class ElementwiseKernel:
         raise NotImplementedError(f"the CUDA source of {self.name} needs a GPU")
 
 
-_POOL = SimpleNamespace(free_all_blocks=lambda: None, free_bytes=lambda: 0)
+_POOL = memory.MemoryPool()
+_PINNED_POOL = memory.MemoryPool()
 
 
 def get_default_memory_pool() -> Any:
@@ -195,4 +216,4 @@ def get_default_memory_pool() -> Any:
 
 
 def get_default_pinned_memory_pool() -> Any:
-    return _POOL
+    return _PINNED_POOL
