@@ -16,7 +16,7 @@ from mrisim.cli_cohort import cache_app, cohort_app
 from mrisim.cli_data import data_app
 from mrisim.cli_requests import check_reconstruction, checked_seed, checked_slices, parse_requests, slurm_shard
 from mrisim.errors import MrisimError, UsageError
-from mrisim.files import all_named, named
+from mrisim.files import all_named, make_folder, named
 from mrisim.import_warnings import ignore_import_warnings
 from mrisim.out_of_memory import memory_errors_named
 
@@ -45,7 +45,7 @@ Kinds = Annotated[
 ]
 Level = Annotated[
     int | None,
-    typer.Option("--level", help="Level 0..5 of the kinds that name none.  [default: 3]", show_default=False),
+    typer.Option("--level", help="Level 0..5 of the kinds that name none. Default: 3.", show_default=False),
 ]
 Params = Annotated[
     list[str] | None, typer.Option("--param", help="KIND.NAME=VALUE: sets one physical parameter.", show_default=False)
@@ -57,7 +57,7 @@ Out = Annotated[
     Path | None,
     typer.Option("--out", callback=named, help="Output folder; default: named after the request.", show_default=False),
 ]
-Slices = Annotated[str, typer.Option("--slices", help="A:B: only these slices.", show_default=False)]
+Slices = Annotated[str, typer.Option("--slices", help="Only the slices A:B, as in Python.", show_default=False)]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and what it would cost.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the output of an earlier run.")]
@@ -268,7 +268,9 @@ def selftest(device: Device = "auto", as_json: AsJson = False) -> None:
 
 @app.command()
 def calibrate(
-    out: Annotated[Path, typer.Option("--out", help="Where to write the level table.")] = Path("levels.json"),
+    out: Annotated[Path, typer.Option("--out", callback=named, help="Where to write the level table.")] = Path(
+        "levels.json"
+    ),
     seeds: Annotated[int, typer.Option("--seeds", min=1, help="Draws of each artifact on each reference scan.")] = 3,
 ) -> None:
     """Derive the level table anew: equal median NRMSE per level on the reference scans."""
@@ -276,6 +278,7 @@ def calibrate(
     from mrisim.calibrate import save_table
     from mrisim.phantoms.default import reference_scans
 
+    make_folder(out.absolute().parent)  # before minutes of work
     save_table(out, run_calibration(reference_scans, n_seeds=seeds, progress=_log))
     typer.echo(f"wrote {out}")
 

@@ -8,6 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
+from mrisim.files import make_folder, named
+
 data_app = typer.Typer(
     help="Data sets that users bring: what is known, is a copy whole, who is in which split.", no_args_is_help=True
 )
@@ -17,7 +19,7 @@ Root = Annotated[
     Path | None,
     typer.Option("--root", help="Folder of the data; default: the variable MRISIM_DATA_<NAME>.", show_default=False),
 ]
-OutFile = Annotated[Path, typer.Option("--out", help="File to write, outside the data folder.")]
+OutFile = Annotated[Path, typer.Option("--out", callback=named, help="File to write, outside the data folder.")]
 Workers = Annotated[int, typer.Option("--workers", min=1, help="Threads.")]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
 N_SHOWN = 20
@@ -120,7 +122,8 @@ def lock(name: Name, out: OutFile, root: Root = None, workers: Workers = 1, as_j
 
     manifest = load_manifest(name)
     folder = dataset_root(manifest, root)
-    refuse_inside(out, folder)  # before hours of hashing
+    refuse_inside(out, folder)  # before hours of hashing, as the next line
+    make_folder(out.absolute().parent)
     made = make_lock(manifest, folder, n_workers=workers)
     write_lock(made, out, root=folder)
     size = sum(file.size_bytes for file in made.files)

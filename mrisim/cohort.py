@@ -30,7 +30,7 @@ from mrisim.cohort_patient import anatomy_module
 from mrisim.cohort_protocol import CohortSpec
 from mrisim.cohort_writer import DATASET_FILE, RECORDS, finish, record_path, write_patient
 from mrisim.errors import ConfigError, DataError, MrisimError
-from mrisim.files import write_text
+from mrisim.files import disk_errors_named, make_folder, write_text
 
 REQUEST_FILE = "request.json"
 LOCK_FILE = ".mrisim-lock"
@@ -81,7 +81,8 @@ def make_cohort(
     ConfigError
         A field strength without cited tissue values, or no worker.
     DataError
-        The folder holds something else, another run is writing to it, or the disk has no room; nothing was written.
+        The folder holds something else or is read-only, another run is writing to it, or the disk has no room; nothing
+        was written.
     """
     for scanner in spec.scanners:
         anatomy_module(spec).check_field_strength(scanner.field_strength_t)
@@ -89,7 +90,7 @@ def make_cohort(
         raise ConfigError(f"workers is {n_workers}; expected 1 or more")
     _check_folder(spec, folder, overwrite)
     _check_room(spec, folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     with _locked(folder, wait_for_other):
         _check_folder(spec, folder, overwrite)
         if known_spec(folder) not in (None, _as_json(spec)):
@@ -177,7 +178,9 @@ def _locked(folder: Path, wait_for_other: bool) -> Iterator[None]:
     except ImportError:  # not on Windows, where two runs into one folder are the user's risk
         yield
         return
-    with (folder / LOCK_FILE).open("w") as file:
+    with disk_errors_named(folder.name):
+        lock = (folder / LOCK_FILE).open("w")
+    with lock as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | (0 if wait_for_other else fcntl.LOCK_NB))
         except BlockingIOError:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mrisim.cohort_protocol import CohortSpec, default_spec
+from mrisim.files import disk_errors_named
 
 if TYPE_CHECKING:
     from mrisim.cohort_collection import CohortCollection
@@ -113,10 +114,17 @@ def cached_cohorts() -> tuple[CachedCohort, ...]:
 
 
 def clear_cache() -> tuple[int, int]:
-    """Remove the cached cohorts; return how many there were and how many bytes they took."""
+    """Remove the cached cohorts; return how many there were and how many bytes they took.
+
+    Raises
+    ------
+    DataError
+        If the cache cannot be written to.
+    """
     cohorts = cached_cohorts()
     for cohort in cohorts:
-        shutil.rmtree(cohort.folder)
+        with disk_errors_named(cohort.folder.name):
+            shutil.rmtree(cohort.folder)
     return len(cohorts), sum(cohort.n_bytes for cohort in cohorts)
 
 

@@ -11,6 +11,7 @@ from mrisim.artifacts import spec_class
 from mrisim.artifacts.base import N_LEVELS
 from mrisim.corrupt import corrupt
 from mrisim.errors import ConfigError
+from mrisim.files import make_folder
 from mrisim.preview import save_animation, save_contact_sheet, save_page, window_of
 from mrisim.reconstruct import reconstruct
 from mrisim.reference import reference_of
@@ -33,6 +34,8 @@ def draw_all(
     ------
     ConfigError
         If the file has no such slice.
+    DataError
+        If the file cannot be read, or the folder cannot be written to.
     """
     if path is None:
         from mrisim.phantoms.default import default_scan
@@ -43,9 +46,9 @@ def draw_all(
     position = scan.n_slices // 2 if slice_position is None else slice_position
     if not 0 <= position < scan.n_slices:
         raise ConfigError(f"--slice is {position}; expected 0 to {scan.n_slices - 1}")
+    make_folder(out)  # before the work
     rows = images_by_level(scan, kinds, position, seed=seed, item_id=name, reconstruction=reconstruction, device=device)
     window = window_of(next(iter(rows.values()))[0])
-    out.mkdir(parents=True, exist_ok=True)
     origin = scan.acquisition.kspace_origin
     caption = (
         f"{name}, slice {scan.slice_ids[position]}, {reconstruction}, seed {seed}; k-space {origin}; "

@@ -5,31 +5,49 @@ import hashlib
 import os
 import shutil
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from mrisim.errors import DataError
 
 PARTIAL = ".part"
+_DISK_ERRORS = {
+    (errno.ENOSPC, errno.EDQUOT, errno.EFBIG): "no room on the disk",
+    (errno.EACCES, errno.EPERM, errno.EROFS): "the output folder is read-only",
+    (errno.EEXIST, errno.ENOTDIR): "a file, or a link to nothing, lies where a folder is expected",
+    (errno.EISDIR,): "a folder of that name is there; expected another name",
+    (errno.ENAMETOOLONG,): "the name is too long",
+}
 
 
 @contextmanager
 def disk_errors_named(name: str) -> Iterator[None]:
-    """Turn a full disk and a read-only folder, met while `name` is written, into one clear line.
+    """Turn what the disk refuses while `name` is written, or made as a folder, into one clear line.
 
     Raises
     ------
     DataError
-        If there is no room, or the folder cannot be written to.
+        If there is no room, the folder cannot be written to, or a file lies in the way.
     """
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise DataError(f"{name} could not be written: no room on the disk") from None
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            raise DataError(f"{name} could not be written: the output folder is read-only") from None
+        for numbers, reason in _DISK_ERRORS.items():
+            if error.errno in numbers:
+                raise DataError(f"{name} could not be written: {reason}") from None
         raise
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder, and those above it, where it is not there.
+
+    Raises
+    ------
+    DataError
+        If a file lies in the way, or the folder above cannot be written to.
+    """
+    with disk_errors_named(folder.name):
+        folder.mkdir(parents=True, exist_ok=True)
 
 
 @contextmanager
@@ -39,7 +57,7 @@ def written_whole(path: Path) -> Iterator[Path]:
     Raises
     ------
     DataError
-        If there is no room, or the folder cannot be written to; nothing is left behind.
+        As `disk_errors_named`; nothing is left behind.
     """
     partial = path.with_name(path.name + PARTIAL)
     try:
@@ -50,7 +68,8 @@ def written_whole(path: Path) -> Iterator[Path]:
                 os.fsync(stream.fileno())
             partial.replace(path)
     finally:
-        partial.unlink(missing_ok=True)
+        with suppress(NotADirectoryError):  # a file lies where the folder would be
+            partial.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:

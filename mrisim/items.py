@@ -49,7 +49,7 @@ def find_items(inputs: Sequence[Path]) -> list[Item]:
     if not inputs:
         return [Item(DEFAULT_ITEM)]
     items: list[Item] = []
-    for given in inputs:
+    for given in formats.without_pair_headers(inputs):
         for path in formats.input_files(given):
             # a folder with one DICOM series is an input itself
             root = given if given.is_dir() and path != given else path.parent

@@ -51,12 +51,12 @@ def open_output(out: Path, job: Job, inputs: Iterable[Path], *, overwrite: bool)
     started = out.exists() and any(entry.suffix != PARTIAL for entry in out.iterdir())
     known = _request_in(out)
     same = started and known == job.record()
+    if started and known is None:
+        raise DataError(f"the output folder {out.name} holds files that are not ours; expected another --out")
     if started and not overwrite and not same:
         raise DataError(f"the output folder {out.name} holds another request; use --overwrite or another --out")
     if same and (not overwrite or (out / REPLACED_FOLDER).exists()):  # where it was overwriting, it goes on
         return True
-    if started and known is None:
-        raise DataError(f"the output folder {out.name} holds files that are not ours; expected another --out")
     try:
         with disk_errors_named(out.name):
             if started:

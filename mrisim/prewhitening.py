@@ -83,9 +83,10 @@ def whitening_matrix(psi: np.ndarray) -> np.ndarray:
         lower = np.linalg.cholesky(psi)
     except np.linalg.LinAlgError:
         smallest = float(np.linalg.eigvalsh(psi)[0])
+        dead = ", ".join(map(str, np.flatnonzero(~psi.any(axis=0))))
         raise DataError(
             f"noise covariance has the smallest eigenvalue {smallest:.3g}; expected positive definite: "
-            "a coil is dead, or two channels carry the same noise"
+            + (f"coil {dead} is dead (counted from 0)" if dead else "two channels carry the same noise")
         ) from None
     return np.linalg.inv(lower)
 

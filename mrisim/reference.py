@@ -54,6 +54,7 @@ def measure_reference(scan: Scan) -> Reference:
         sampled=scan.sampled,
         # an image sample carries the noise of the acquired share of k-space only
         air_covariance=air / scan.n_slices / scan.sampled.mean() if has_air and air.any() else None,
+        dead_coils=scan.dead_coils,
     )
 
 

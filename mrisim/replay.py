@@ -101,9 +101,11 @@ def _find_input(path: Path, recorded: dict[str, Any], source: Path | None) -> Pa
     name = recorded["FileName"]
     if not name:
         return None
-    folders = [] if source else [path.parent, *path.absolute().parents, Path.cwd()]
-    candidates = [source] if source else [folder / name for folder in folders]
-    found = [candidate for candidate in candidates if candidate.exists()]
+    if source is not None:
+        found = [source] if source.is_dir() else formats.input_files(source)
+    else:
+        folders = [path.parent, *path.absolute().parents, Path.cwd()]
+        found = [folder / name for folder in folders if (folder / name).exists()]
     if not found:
         raise DataError(f"the clean input {name} was not found; give it with --input")
     digests = (digest_of(candidate) for candidate in found)

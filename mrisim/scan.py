@@ -61,6 +61,8 @@ class Reference:
     """(readout, phase_encode), bool: what the scanner acquired; simulated undersampling does not change its timing."""
     air_covariance: np.ndarray | None = None
     """(coil, coil): noise covariance in the air corners of a readout-oversampled image, where there are any."""
+    dead_coils: tuple[int, ...] = ()
+    """`Scan.dead_coils` of the whole volume."""
 
 
 @dataclass(frozen=True)
@@ -134,6 +136,11 @@ class Scan:
     def n_coils(self) -> int:
         """Number of receive coils."""
         return self.kspace.shape[1]
+
+    @property
+    def dead_coils(self) -> tuple[int, ...]:
+        """Coils that hold nothing but zeros in every slice: channels that received neither signal nor noise."""
+        return tuple(i for i in range(self.n_coils) if not any(bool(coils[i].any()) for coils in self.kspace))
 
     @property
     def matrix(self) -> tuple[int, int]:

@@ -78,9 +78,11 @@ MUTANTS: dict[str, tuple[Mutant, ...]] = {
     "noise": (
         Mutant(NOISE, "add_correlated_noise(coils, factor, latents.key, everywhere)", "add_correlated_noise(coils, factor.conj(), latents.key, everywhere)", "conjugate covariance in images"),
         Mutant(NOISE, "add_correlated_noise(coils, factor, latents.key, everywhere)", "add_correlated_noise(coils, factor / np.sqrt(2), latents.key, everywhere)", "half the power in images"),
-        Mutant(NOISE, "np.linalg.cholesky(covariance)", "np.linalg.cholesky(covariance).conj()", "conjugate covariance"),
-        Mutant(NOISE, "* (2 * n_coils / np", "* (n_coils / np", "s per complex sample, not per component"),
+        Mutant(NOISE, "np.linalg.cholesky(covariance[part])", "np.linalg.cholesky(covariance[part]).conj()", "conjugate covariance"),
+        Mutant(NOISE, "* (2 * n_with_noise / power", "* (n_with_noise / power", "s per complex sample, not per component"),
         Mutant(NOISE, "latents.signal_rms / self.snr", "latents.signal_rms / self.snr**0.5", "SNR of powers"),
+        Mutant(NOISE, "* (2 * n_with_noise / power", "* (2 * n_coils / power", "dead coils counted"),
+        Mutant(NOISE, "covariance[dead] = covariance[:, dead] = 0", "covariance[dead] += 0", "noise in dead coils"),
         Mutant(NOISE, "for coils in kspace:", "for coils in kspace.swapaxes(-1, -2)[..., : len(kspace[0, 0, 0])]:", "axes swapped"),
         Mutant(NOISE, "self.coil_correlation**distance", "self.coil_correlation ** (distance / 2)", "correlation of half steps"),
         Mutant(NOISE, "elif scan.noise_covariance is not None:", "elif False:", "the scan's covariance forgotten"),

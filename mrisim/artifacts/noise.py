@@ -6,7 +6,8 @@ non-central chi, so that the air turns grey.
 
 Law: n = L w with w ~ CN(0, 1) at every *acquired* sample and Psi = L L^H. With Psi = 2 s^2 I, one coil gives
 E[M^2] = A^2 + 2 s^2 and a background mean s sqrt(pi/2); the RSS of C coils has the background mean
-s sqrt(2) G(C + 1/2) / G(C). Correlated coils act like L_eff < C coils of a larger s_eff.
+s sqrt(2) G(C + 1/2) / G(C). Correlated coils act like L_eff < C coils of a larger s_eff. A dead coil - zeros in every
+slice - has neither signal nor noise, and gets none: C counts the others.
 
 References
 ----------
@@ -39,7 +40,7 @@ class NoiseLatents:
     key: np.ndarray
     """(2,) uint32."""
     unit_factor: np.ndarray
-    """(coil, coil) complex: L for s = 1, so that tr(L L^H) / (2 C) = 1."""
+    """(coil, coil) complex: L for s = 1, so that tr(L L^H) / (2 C) = 1 over the C coils with noise; 0 in the others."""
     signal_rms: float
     """A, the unit of the signal-to-noise ratio."""
     covariance_origin: str
@@ -72,10 +73,7 @@ class Noise(ArtifactSpec):
     def draw(self, scan: Scan, *, rng: np.random.Generator) -> NoiseLatents:
         """Draw the key; the factor follows from the scan."""
         covariance, origin = self._unit_covariance(scan)
-        try:
-            factor = np.linalg.cholesky(covariance)
-        except np.linalg.LinAlgError:
-            raise ConfigError("noise covariance is not positive definite; expected one that is") from None
+        factor = _factor_of(covariance, origin)
         key = rng.integers(0, 2**32, size=2, dtype=np.uint32)
         return NoiseLatents(key, factor, reference_of(scan).signal_rms, origin)
 
@@ -111,7 +109,8 @@ class Noise(ArtifactSpec):
         return latents.unit_factor * (latents.signal_rms / self.snr)
 
     def _unit_covariance(self, scan: Scan) -> tuple[np.ndarray, str]:
-        n_coils, air = scan.n_coils, reference_of(scan).air_covariance
+        n_coils, reference = scan.n_coils, reference_of(scan)
+        air, dead = reference.air_covariance, list(reference.dead_coils)
         if self.coil_correlation is not None:
             distance = np.abs(np.subtract.outer(np.arange(n_coils), np.arange(n_coils)))
             covariance, origin = self.coil_correlation**distance + 0j, "parameter"
@@ -121,7 +120,13 @@ class Noise(ArtifactSpec):
             covariance, origin = air, "air"
         else:
             covariance, origin = np.eye(n_coils, dtype=complex), "white"
-        return covariance * (2 * n_coils / np.trace(covariance).real), origin
+        covariance = covariance.copy()
+        covariance[dead] = covariance[:, dead] = 0
+        n_with_noise = np.count_nonzero(covariance.any(axis=0))
+        power = float(np.trace(covariance).real)
+        if not power > 0:
+            raise ConfigError(f"noise covariance (origin: {origin}) has the trace {power:g}; expected a positive one")
+        return covariance * (2 * n_with_noise / power), origin
 
     @classmethod
     def oracle(cls, device: str) -> tuple[Check, ...]:
@@ -144,3 +149,17 @@ class Noise(ArtifactSpec):
                 name = f"{law}, coils: {n_coils}, s = {sigma}"
                 checks.append(Check(name, expected, got, 5 * sqrt(variance / n_pixels)))
         return tuple(checks)
+
+
+def _factor_of(covariance: np.ndarray, origin: str) -> np.ndarray:
+    """Return the lower triangular L of Psi = L L^H; a coil without noise has a row and a column of zeros in both."""
+    with_noise = np.flatnonzero(covariance.any(axis=0))
+    part, factor = np.ix_(with_noise, with_noise), np.zeros_like(covariance)
+    try:
+        factor[part] = np.linalg.cholesky(covariance[part])
+    except np.linalg.LinAlgError:
+        raise ConfigError(
+            f"noise covariance (origin: {origin}) is not positive definite; expected one that is, or the parameter "
+            "noise.coil_correlation in its place"
+        ) from None
+    return factor

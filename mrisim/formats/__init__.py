@@ -17,7 +17,7 @@ import numpy as np
 
 from mrisim.errors import ConfigError, DataError
 from mrisim.formats.guards import reading, selected, writing
-from mrisim.formats.inputs import PREVIEW, SUFFIXES, input_files, item_id, scan_of_image
+from mrisim.formats.inputs import PREVIEW, SUFFIXES, input_files, item_id, scan_of_image, without_pair_headers
 from mrisim.formats.signature import FORMAT_NAMES, detect, dicom_files, is_bart
 from mrisim.fourier import resize_centred
 from mrisim.quality import rss
@@ -26,7 +26,7 @@ from mrisim.scan import Scan, coil_images
 __all__ = [
     "FORMAT_NAMES", "OUTPUT_SUFFIX", "PREVIEW", "SUFFIXES",
     "convert", "corrupt_slices", "detect", "dicom_files", "input_files", "is_bart", "item_id",
-    "read", "reading", "scan_of_image", "selected", "write", "writing",
+    "read", "reading", "scan_of_image", "selected", "without_pair_headers", "write", "writing",
 ]  # fmt: skip
 
 OUTPUT_SUFFIX = {"fastmri": ".h5", "ismrmrd": ".h5", "bart": ".cfl", "nifti": ".nii.gz", "dicom": ".dcm", "png": ".png"}
@@ -76,7 +76,7 @@ def read(
     else:
         scan = _with_symmetry_note(_kspace_module(name).read(path, slices=slices))
     _require_signal(scan, path)
-    return scan
+    return _with_dead_coils_note(scan)
 
 
 def _kspace_module(name: str) -> ModuleType:
@@ -90,7 +90,22 @@ def _with_symmetry_note(scan: Scan) -> Scan:
 
     if not is_conjugate_symmetric(scan.kspace[scan.n_slices // 2]):
         return scan
-    note = "k-space is conjugate-symmetric: it was computed from a magnitude image (10.1073/pnas.2117203119)"
+    return _with_note(
+        scan, "k-space is conjugate-symmetric: it was computed from a magnitude image (10.1073/pnas.2117203119)"
+    )
+
+
+def _with_dead_coils_note(scan: Scan) -> Scan:
+    dead = scan.dead_coils
+    if not dead:
+        return scan
+    numbers = ", ".join(map(str, dead))
+    return _with_note(
+        scan, f"nothing but zeros in coil {numbers} of 0 to {scan.n_coils - 1}: dead, added noise spares it"
+    )
+
+
+def _with_note(scan: Scan, note: str) -> Scan:
     return replace(scan, acquisition=replace(scan.acquisition, notes=(*scan.acquisition.notes, note)))
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gzip
+import os
+import re
 from pathlib import Path
 
 from mrisim.errors import DataError
@@ -12,6 +14,8 @@ from mrisim.formats.hdf5 import detect_layout, is_hdf5
 
 FORMAT_NAMES = ("fastmri", "ismrmrd", "bart", "nifti", "dicom", "png")
 EXPECTED = "expected fastMRI or ISMRMRD HDF5, BART cfl/hdr, NIfTI, DICOM or PNG"
+_DICOM_NAME = re.compile(r"(\.dcm|\.ima|\d)$", re.IGNORECASE)
+"""How the name of a DICOM image ends: slice.dcm, IM0007, 1.2.840.113619."""
 
 
 def detect(path: Path | str) -> str:
@@ -29,8 +33,10 @@ def detect(path: Path | str) -> str:
         raise DataError(f"{path.name} is a folder without DICOM files; {EXPECTED}")
     if is_bart(path):
         return "bart"
-    if not path.exists():
-        raise DataError(f"{path.name} does not exist; {EXPECTED}")
+    if not os.path.exists(path):
+        raise DataError(f"{path.name} {'is a link to nothing' if path.is_symlink() else 'does not exist'}; {EXPECTED}")
+    if not os.path.isfile(path):
+        raise DataError(f"{path.name} is a pipe, a socket or a device; {EXPECTED}")
     head = _first_bytes(path)
     if not head:
         raise DataError(f"{path.name} is empty (0 bytes); {EXPECTED}")
@@ -66,11 +72,33 @@ def is_bart(path: Path) -> bool:
 
 
 def dicom_files(folder: Path) -> list[Path]:
-    """Return the DICOM files that lie directly in a folder, by name."""
-    return [path for path in sorted(folder.iterdir()) if path.is_file() and is_dicom(path)]
+    """Return the DICOM files that lie directly in a folder, by name.
+
+    Raises
+    ------
+    DataError
+        If a file that may be one of them, by its name, cannot be read: a series with a gap is not the series.
+    """
+    found = []
+    for path in sorted(folder.iterdir()):
+        try:
+            if is_dicom(path):
+                found.append(path)
+        except DataError:
+            if _DICOM_NAME.search(path.name):
+                raise
+    return found
 
 
 def is_dicom(path: Path) -> bool:
-    """Return whether a file has the mark of DICOM after its preamble."""
+    """Return whether this is a file that has the mark of DICOM after its preamble; a pipe or a folder is not.
+
+    Raises
+    ------
+    DataError
+        If it is a link to nothing, or cannot be read.
+    """
+    if os.path.exists(path) and not os.path.isfile(path):
+        return False
     with reading(path, "a readable file"), path.open("rb") as file:
         return file.read(132)[128:] == b"DICM"

@@ -131,6 +131,31 @@ def test_two_inputs_with_one_identity_are_refused(
     assert "one identity" in result.err and "file1" in result.err
 
 
+@pytest.mark.parametrize("oversampling", [1.0, 2.0])
+def test_noise_spares_a_dead_coil_and_a_note_says_so(
+    mrisim, tmp_path: Path, small_scan, write_fastmri, oversampling: float
+) -> None:
+    scan = small_scan(n_coils=4)
+    rng = np.random.default_rng(0)
+    noise = 1e-2 * rng.normal(size=(2, *scan.kspace.shape)).astype(np.float32)
+    kspace = scan.kspace + noise[0] + 1j * noise[1]
+    kspace[:, 2] = 0
+    acquisition = replace(scan.acquisition, readout_oversampling=oversampling)
+    dead = replace(scan, kspace=kspace, csm=None, noise_covariance=None, acquisition=acquisition)
+    (tmp_path / "in").mkdir()
+    write_fastmri(tmp_path / "in" / "scan.h5", dead)
+    result = mrisim("corrupt", tmp_path / "in" / "scan.h5", "--kind", "noise:3", "--out", "o")
+    assert result.code == 0, result.err
+    note = "nothing but zeros in coil 2 of 0 to 3: dead, added noise spares it"
+    assert f"note: {note}" in result.out and note in mrisim("info", tmp_path / "in" / "scan.h5").out
+    record = json.loads((tmp_path / "o" / "scan.json").read_text())
+    assert note in json.dumps(record) and (oversampling == 2) == ('"air"' in json.dumps(record))
+    corrupted = formats.read(tmp_path / "o" / "scan.h5").kspace
+    assert not corrupted[:, 2].any() and (corrupted[:, [0, 1, 3]] != kspace[:, [0, 1, 3]]).all()
+    replayed = mrisim("replay", tmp_path / "o" / "scan.json", "--input", tmp_path / "in" / "scan.h5")
+    assert replayed.code == 0 and "bit for bit" in replayed.out
+
+
 def test_a_batch_skips_what_is_broken_and_says_so(
     mrisim, tmp_path: Path, scan_file: Path, small_scan, write_fastmri
 ) -> None:

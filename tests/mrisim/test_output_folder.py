@@ -49,7 +49,7 @@ def test_the_current_folder_as_output(mrisim, tmp_path: Path, scan_file: Path, m
     assert mrisim("corrupt", scan_file, "--kind", "spikes:2", "--out", ".", "--overwrite").code == 0
     assert json.loads(Path("request.json").read_text())["requests"][0]["level"] == 2
     refused = mrisim("corrupt", scan_file, "--kind", "spikes:2", "--out", "..")
-    assert refused.code == 4 and "here holds another request" in refused.err
+    assert refused.code == 4 and "here holds files that are not ours" in refused.err
     broken = tmp_path / "broken.h5"
     broken.write_bytes(scan_file.read_bytes()[:2000])
     before = {path.name for path in Path().iterdir()}
@@ -192,7 +192,7 @@ def test_what_an_overwriting_run_has_made_before_a_kill_stays_when_it_goes_on_an
     [
         ("nowhere", "nowhere is a link to nothing"),
         ("file/below", "file is a file; expected a folder"),
-        ("odd", "odd holds another request"),
+        ("odd", "odd holds files that are not ours"),
     ],
 )
 def test_an_output_that_cannot_be_a_folder_is_one_line(
@@ -293,13 +293,15 @@ def test_permission_that_is_lost_at_the_end_is_one_line(
 
 @pytest.mark.parametrize("name", ["thesis.txt", "request.json"])
 @pytest.mark.parametrize("text", ["years of work", '{"years": "of work"}'])
+@pytest.mark.parametrize("flags", [[], ["--overwrite"]])
 def test_a_folder_of_somebody_elses_is_never_overwritten(
-    mrisim, tmp_path: Path, scan_file: Path, name: str, text: str
+    mrisim, tmp_path: Path, scan_file: Path, name: str, text: str, flags: list[str]
 ) -> None:
     (tmp_path / "o").mkdir()
     (tmp_path / "o" / name).write_text(text)
-    result = mrisim("corrupt", scan_file, "--kind", "spikes:1", "--out", "o", "--overwrite")
+    result = mrisim("corrupt", scan_file, "--kind", "spikes:1", "--out", "o", *flags)
     assert result.code == 4
+    assert result.err == "mrisim: the output folder o holds files that are not ours; expected another --out\n"
     assert (tmp_path / "o" / name).read_text() == text
 
 

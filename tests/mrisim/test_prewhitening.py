@@ -60,6 +60,15 @@ def test_whitening_refuses_what_is_no_covariance(psi):
         whitening_matrix(np.asarray(psi))
 
 
+def test_whitening_names_the_dead_coil():
+    psi = np.zeros((4, 4), complex)
+    psi[np.ix_([0, 1, 3], [0, 1, 3])] = random_covariance(3)
+    with pytest.raises(DataError, match=r"expected positive definite: coil 2 is dead \(counted from 0\)$"):
+        whitening_matrix(psi)
+    with pytest.raises(DataError, match=r"expected positive definite: two channels carry the same noise$"):
+        whitening_matrix(np.ones((2, 2)))
+
+
 def test_prewhitened_scan_has_white_noise_and_the_same_object():
     rng = np.random.default_rng(4)
     n_coils, matrix = 3, (41, 30)

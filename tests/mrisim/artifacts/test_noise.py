@@ -182,8 +182,80 @@ def test_noise_in_the_image_is_white():
 
 def test_a_covariance_that_is_none_is_refused():
     scan = rectangle_scan(2, noise_covariance=np.array([[1, 2], [2, 1]], complex))
-    with pytest.raises(ConfigError, match="noise covariance is not positive definite"):
+    with pytest.raises(ConfigError, match=r"\(origin: scan\) is not positive definite; .* noise\.coil_correlation"):
         Noise(snr=5.0).draw(scan, rng=stream(0))
+    assert Noise(snr=5.0, coil_correlation=0.0).draw(scan, rng=stream(0)).covariance_origin == "parameter"
+    nothing = rectangle_scan(2, noise_covariance=np.zeros((2, 2), complex))
+    with pytest.raises(
+        ConfigError, match=r"noise covariance \(origin: scan\) has the trace 0; expected a positive one"
+    ):
+        Noise(snr=5.0).draw(nothing, rng=stream(0))
+
+
+def with_dead_coil(scan, dead):
+    kspace = scan.kspace.copy()
+    kspace[:, dead] = 0
+    return replace(scan, kspace=kspace)
+
+
+def air_scan(n_coils, matrix=(128, 101)):
+    """A rectangle in an image that is oversampled along the readout, and correlated noise all over."""
+    scan = rectangle_scan(n_coils, matrix=matrix)
+    rng = np.random.default_rng(8)
+    white = rng.normal(size=(2, n_coils, *matrix))
+    mixing = np.linalg.cholesky(random_covariance(n_coils))
+    noise = 0.02 * np.tensordot(mixing, white[0] + 1j * white[1], axes=1)
+    acquisition = Acquisition(fov_mm=(200, 100), readout_oversampling=2.0)
+    return replace(scan, kspace=(scan.kspace + noise).astype(np.complex64), acquisition=acquisition)
+
+
+@pytest.mark.parametrize("origin", ["white", "parameter", "scan", "scan, zero for the dead coil", "air"])
+def test_a_dead_coil_gets_no_noise_and_the_others_that_of_a_scan_without_it(origin):
+    n_coils, dead = 4, 1
+    alive = [0, 2, 3]
+    full = with_dead_coil(air_scan(n_coils) if origin == "air" else rectangle_scan(n_coils, matrix=(128, 101)), dead)
+    psi = np.eye(n_coils, dtype=complex)
+    if origin.startswith("scan"):
+        psi = random_covariance(n_coils)
+        if "zero" in origin:
+            psi[dead] = psi[:, dead] = 0
+        full = replace(full, noise_covariance=psi)
+    parameters = {"coil_correlation": 0.0} if origin == "parameter" else {}
+    latents = Noise(snr=10.0, **parameters).draw(full, rng=stream(0, "noise"))
+    known = None if full.noise_covariance is None else psi[np.ix_(alive, alive)]
+    without = Noise(snr=10.0, **parameters).draw(
+        replace(full, kspace=full.kspace[:, alive], noise_covariance=known), rng=stream(0, "noise")
+    )
+    assert latents.covariance_origin == without.covariance_origin == origin.split(",")[0]
+    np.testing.assert_allclose(latents.unit_factor[np.ix_(alive, alive)], without.unit_factor, rtol=1e-12)
+    assert latents.signal_rms == pytest.approx(without.signal_rms, rel=1e-6)
+    assert not latents.unit_factor[dead].any() and not latents.unit_factor[:, dead].any()
+
+    corrupted = Noise(snr=10.0).apply(full, latents)
+    noise = (corrupted.kspace - full.kspace)[0].reshape(n_coils, -1).astype(complex)
+    assert not corrupted.kspace[:, dead].any()
+    if origin == "air":
+        psi = reference_of(full).air_covariance
+    psi = psi[np.ix_(alive, alive)]
+    expected = psi * (2 * 3 / np.trace(psi).real) * (latents.signal_rms / 10) ** 2  # tr Psi = 2 C s^2, C = 3
+    got = noise[alive] @ noise[alive].conj().T / noise.shape[1]
+    deviation = np.sqrt(np.outer(np.diag(expected), np.diag(expected)).real / noise.shape[1])
+    assert (np.abs(got - expected) < 5 * deviation).all()
+    if known is not None:
+        grown = corrupted.noise_covariance
+        np.testing.assert_allclose(grown[np.ix_(alive, alive)], known + expected, rtol=1e-12)
+        np.testing.assert_array_equal(grown[dead], full.noise_covariance[dead])
+
+
+def test_a_coil_without_signal_in_some_slices_alone_is_not_dead():
+    scan = rectangle_scan(3)
+    kspace = np.concatenate([scan.kspace, scan.kspace])
+    kspace[0, 1] = 0
+    volume = Scan(kspace, ACQUISITION)
+    volume = replace(volume, reference=reference_of(volume))
+    assert volume.dead_coils == () and volume.select([0]).dead_coils == (1,)
+    noise = added_noise(volume.select([0]), snr=10.0)
+    assert noise[0, 1].std() == pytest.approx(sqrt(2) * 2 / 10, rel=0.1)
 
 
 @pytest.mark.parametrize("parameters", [{"snr": 0}, {"snr": -1}, {"coil_correlation": 1.0}, {"sigma": 1}])

@@ -1,5 +1,7 @@
 """BART cfl/hdr, against the bart binary (Debian package `bart`)."""
 
+import hashlib
+import json
 import shutil
 import subprocess
 import tempfile
@@ -135,6 +137,17 @@ def test_an_image_is_doubted_and_kspace_is_not(phantom, tmp_path):
     noise = rng.normal(size=(33, 26, 1, 8)) + 1j * rng.normal(size=(33, 26, 1, 8))
     write_cfl(tmp_path / "noise", noise)
     assert "or noise?" in formats.read(tmp_path / "noise.cfl").acquisition.notes[0]
+
+
+@pytest.mark.parametrize("name", ["phantom", "phantom.cfl", "phantom.hdr"])
+def test_each_name_of_a_pair_can_be_corrupted_and_replayed(mrisim, phantom, name):
+    given = phantom.with_name(name)
+    assert mrisim("corrupt", given, "--kind", "spikes:2", "--out", "out").code == 0
+    record = json.loads((phantom.parent / "out" / "phantom.json").read_text())["Input"]
+    assert record["FileName"] == "phantom.cfl"
+    assert record["SHA256"] == hashlib.sha256(phantom.read_bytes()).hexdigest()
+    result = mrisim("replay", phantom.parent / "out" / "phantom.json", "--input", given)
+    assert result.code == 0 and "bit for bit" in result.out
 
 
 def test_magnitude_made_kspace_is_noticed(tmp_path):
