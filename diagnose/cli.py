@@ -72,7 +72,7 @@ def train(
         str | None,
         typer.Option(
             "--norm",
-            help="bn, gn, ln, in or none; segmentation also ln-channel.  [default: the task's]",
+            help="bn, gn, ln, in or none; segmentation also ln-channel. Default: the task's.",
             show_default=False,
         ),
     ] = None,
@@ -94,7 +94,7 @@ def train(
     ] = None,
     seed: Annotated[int, typer.Option("--seed", help="Of initialisation and batch order, and of nothing else.")] = 0,
     epochs: Annotated[
-        int | None, typer.Option("--epochs", min=1, help="At most so many.  [default: the task's]", show_default=False)
+        int | None, typer.Option("--epochs", min=1, help="At most so many. Default: the task's.", show_default=False)
     ] = None,
     settings: Settings = None,
     out: Out = None,
@@ -156,8 +156,8 @@ def evaluate(
         list[str] | None,
         typer.Option(
             "--kind",
-            help="Kind of artifact; all: the six in k-space; madaan: the paper's five on images.  [default: all; for "
-            "reconstruction none]",
+            help="Kind of artifact; all: the six in k-space; madaan: the paper's five on images. Default: all; for "
+            "reconstruction none.",
             show_default=False,
         ),
     ] = None,
@@ -167,7 +167,7 @@ def evaluate(
         list[str] | None,
         typer.Option(
             "--adapt",
-            help="frozen, precise-bn, prediction-time[:random|exam[:BATCH[:N|auto]]].  [default: frozen]",
+            help="frozen, precise-bn, prediction-time[:random|exam[:BATCH[:N|auto]]]. Default: frozen.",
             show_default=False,
         ),
     ] = None,
@@ -179,7 +179,7 @@ def evaluate(
         list[str] | None,
         typer.Option(
             "--test-on",
-            help="Reconstruction: a distribution; several times.  [default: all at hand]",
+            help="Reconstruction: a distribution; several times. Default: all at hand.",
             show_default=False,
         ),
     ] = None,

@@ -34,7 +34,7 @@ def register(app: typer.Typer) -> None:
 def drift(
     runs: Annotated[list[Path], typer.Argument(callback=all_named, help="Finished run folders.", show_default=False)],
     kind: Annotated[
-        list[str] | None, typer.Option("--kind", help="Kind of artifact, or all.  [default: all]", show_default=False)
+        list[str] | None, typer.Option("--kind", help="Kind of artifact, or all. Default: all.", show_default=False)
     ] = None,
     levels: Annotated[str, typer.Option("--levels", help="1..5, or 1,3,5; clean is always there.")] = "1..5",
     recon: Annotated[str, typer.Option("--recon", help="Reconstructions: rss,adjoint,sense,l1-wavelet,tv.")] = "rss",

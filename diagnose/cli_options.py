@@ -32,7 +32,7 @@ Out = Annotated[
     typer.Option("--out", callback=named, help="Output folder; default: named after the request.", show_default=False),
 ]
 Threads = Annotated[
-    int | None, typer.Option("--threads", min=1, help="CPU threads.  [default: all cores]", show_default=False)
+    int | None, typer.Option("--threads", min=1, help="CPU threads. Default: all cores.", show_default=False)
 ]
 Device = Annotated[str, typer.Option("--device", help="Where networks run: auto, cpu, cuda or cuda:N.")]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]

@@ -30,7 +30,7 @@ def report(
         bool | None,
         typer.Option(
             "--pictures/--no-pictures",
-            help="Draw slices of the test data.  [default: only where they are simulated]",
+            help="Draw slices of the test data. Default: only where they are simulated.",
             show_default=False,
         ),
     ] = None,
@@ -64,7 +64,7 @@ def compare(
     reference: Annotated[
         str | None,
         typer.Option(
-            "--reference", help="Norm that the others are compared with.  [default: bn, if there]", show_default=False
+            "--reference", help="Norm that the others are compared with. Default: bn, if there.", show_default=False
         ),
     ] = None,
     as_json: AsJson = False,

@@ -35,7 +35,7 @@ Out = Annotated[
 Workers = Annotated[
     int | None,
     typer.Option(
-        "--workers", min=1, help="Processes at a time; the tables do not depend on it.  [default: one a core]",
+        "--workers", min=1, help="Processes at a time; the tables do not depend on it. Default: one a core.",
         show_default=False,
     ),
 ]  # fmt: skip

@@ -171,7 +171,9 @@ def recon(as_json: AsJson = False) -> None:
 
 @app.command()
 def convert(
-    source: Annotated[Path, typer.Argument(callback=named)], target: Path, overwrite: Overwrite = False
+    source: Annotated[Path, typer.Argument(callback=named)],
+    target: Annotated[Path, typer.Argument(callback=named)],
+    overwrite: Overwrite = False,
 ) -> None:
     """Convert a scan between fastMRI HDF5, BART and ISMRMRD by the ending of the target."""
     from mrisim import formats

@@ -94,7 +94,18 @@ def remove(path: Path) -> None:
 
 
 def named(path: Path | None) -> Path | None:
-    """Return a path that ends in a name, also where ``.`` or ``..`` is given; None stays None."""
+    """Return a path that ends in a name, also where ``.`` or ``..`` is given; None stays None.
+
+    Raises
+    ------
+    DataError
+        If no file can have that path (a name of more than 255 bytes).
+    """
+    try:
+        os.stat(path or ".")
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise DataError(f"{str(path)[:40]}... is too long for a path; expected a shorter one") from None
     return path if path is None or path.name not in ("", "..") else path.resolve()
 
 

@@ -30,8 +30,9 @@ def test_no_help_text_holds_an_emoji(program: typer.Typer, name: str) -> None:
     assert not {place: text for place, text in texts.items() if Emoji.replace(text) != text or not text.isascii()}
 
 
-def test_no_help_text_of_mrisim_loses_what_stands_in_brackets() -> None:
-    texts = dict(help_texts(typer.main.get_command(mrisim), "mrisim"))
+@pytest.mark.parametrize(("program", "name"), [(mrisim, "mrisim"), (diagnose, "diagnose")], ids=["mrisim", "diagnose"])
+def test_no_help_text_loses_what_stands_in_brackets(program: typer.Typer, name: str) -> None:
+    texts = dict(help_texts(typer.main.get_command(program), name))
     assert not {place: text for place, text in texts.items() if Text.from_markup(text).plain != text}
 
 

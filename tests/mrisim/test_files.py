@@ -19,6 +19,15 @@ def test_a_path_without_a_name_gets_that_of_its_folder(tmp_path: Path, monkeypat
     assert all_named([Path(), Path("o")]) == [tmp_path / "above" / "here", Path("o")] and all_named(None) is None
 
 
+def test_a_name_that_no_file_can_have_is_one_line(mrisim) -> None:
+    with pytest.raises(DataError, match=r"^oooo.* is too long for a path"):
+        named(Path("o" * 300))
+    long = "x" * 300
+    for command in (["corrupt", long], ["corrupt", "--kind", "spikes", "--out", long], ["convert", "a.h5", long]):
+        result = mrisim(*command)
+        assert result.code == 4 and result.err.endswith("... is too long for a path; expected a shorter one\n")
+
+
 def test_a_folder_is_emptied_and_links_are_not_followed(tmp_path: Path):
     folder, elsewhere = tmp_path / "folder", tmp_path / "elsewhere"
     (folder / "deep" / "deeper").mkdir(parents=True)
