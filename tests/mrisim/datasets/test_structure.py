@@ -196,10 +196,10 @@ def test_npy_is_checked_without_pickle(tmp_path):
     assert inspect(tmp_path, NPY)[1][0].startswith("cannot be read as npy")
 
 
-def test_a_table_is_checked_for_header_and_rows(tmp_path):
-    (tmp_path / "a.csv").write_text("file,label\na,1\n")
+@pytest.mark.parametrize("byte_order_mark", [b"", b"\xef\xbb\xbf"])
+def test_a_table_is_checked_for_header_and_rows(tmp_path, byte_order_mark):
+    (tmp_path / "a.csv").write_bytes(byte_order_mark + b"file,label\na,1\n")
     layout = Layout(glob="*.csv", format="csv", columns=("file", "label"), n_rows=1)
-    (tmp_path / "bom.csv").write_bytes(b"\xef\xbb\xbf" + (tmp_path / "a.csv").read_bytes())
     assert inspect(tmp_path, layout)[1] == []
     assert inspect(tmp_path, layout.model_copy(update={"n_rows": 2}))[1] == ["expected 2 rows; got 1"]
     other = layout.model_copy(update={"columns": ("file", "slice")})
