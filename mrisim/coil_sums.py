@@ -7,9 +7,6 @@ import numpy as np
 
 from mrisim.fourier import Array, array_module
 
-TOGETHER = 4
-"""Terms of a thin product that are added before memory is written."""
-
 
 def root_sum_of_squares(images: Array) -> Array:
     """Return sqrt(sum_c |x_c|^2): (..., coil, rows, columns) -> (..., rows, columns) float32."""
@@ -124,57 +121,6 @@ def add_to_lines(kspace: Array, lines: np.ndarray, change: Array, sampled: np.nd
     at_rest = kspace[..., columns]
     # where, not a sum with zero: minus zero would lose its sign
     kspace[..., columns] = xp.where(acquired, at_rest + change, at_rest)
-
-
-def add_product(images: Array, left: np.ndarray, right: np.ndarray) -> Array:
-    """Return images + left @ right for a few k.
-
-    Parameters
-    ----------
-    images : (..., row, column), complex
-    left, right : (..., row, k) and (k, column), complex, on the host
-        The left one may lack the images' first axes.
-    """
-    if isinstance(images, np.ndarray) and images.dtype == np.complex64:
-        given, (n_columns, n_terms) = np.ascontiguousarray(images), (images.shape[-1], left.shape[-1])
-        total = np.empty_like(given)
-        n_padded = max(1, -(-n_terms // TOGETHER)) * TOGETHER
-        # (a + ib)(c + id) for pairs of reals: a times (c, d), and b times (-d, c)
-        waves = np.zeros((2, n_padded, n_columns), np.complex64)
-        waves[0, :n_terms], waves[1, :n_terms] = right, 1j * right
-        of_rows = np.zeros((*images.shape[:-1], n_padded), np.complex64)
-        of_rows[..., :n_terms] = left
-        before, after = (part.reshape(-1, n_columns).view(np.float32) for part in (given, total))
-        _add_product(before, after, of_rows.reshape(-1, n_padded), *waves.view(np.float32))
-        return total
-    xp = array_module(images)
-    return images + xp.asarray(left.astype(images.dtype)) @ xp.asarray(right.astype(images.dtype))
-
-
-@numba.njit(nogil=True, cache=True, fastmath={"contract"})
-def _add_product(images, total, left, right, turned):
-    """Add one thin product: images, total (row, column x 2); left (row, k); right, and i times it, (k, column x 2).
-
-    k is a multiple of `TOGETHER`.
-    """
-    for row in range(images.shape[0]):
-        _add_four(images, total, row, left, right, turned, 0)
-        for k in range(TOGETHER, left.shape[1], TOGETHER):
-            _add_four(total, total, row, left, right, turned, k)
-
-
-@numba.njit(inline="always")
-def _add_four(before, after, row, left, right, turned, k):
-    """Set a row of `after` to that of `before` and four terms, which are summed before memory is written."""
-    a, b, c, d = left[row, k], left[row, k + 1], left[row, k + 2], left[row, k + 3]
-    for i in range(before.shape[1]):
-        after[row, i] = (
-            before[row, i]
-            + a.real * right[k, i] + a.imag * turned[k, i]
-            + b.real * right[k + 1, i] + b.imag * turned[k + 1, i]
-            + c.real * right[k + 2, i] + c.imag * turned[k + 2, i]
-            + d.real * right[k + 3, i] + d.imag * turned[k + 3, i]
-        )  # fmt: skip
 
 
 @numba.njit(nogil=True, cache=True, fastmath={"contract", "reassoc"})

@@ -14,16 +14,15 @@ Graves & Mitchell 2013, 10.1002/jmri.24288.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import cache
 from typing import ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
 
 from mrisim.artifacts.base import ArtifactSpec, Check, Stage
-from mrisim.coil_sums import add_product
 from mrisim.errors import DataError
 from mrisim.fourier import Array, array_module, centred_ifft, keep_freed_memory, to_device
+from mrisim.plane_waves import add_plane_waves
 from mrisim.reference import reference_of
 from mrisim.scan import Acquisition, Scan
 
@@ -87,13 +86,7 @@ class Spikes(ArtifactSpec):
         For those who hold the images of k-space, not k-space itself.
         """
         keep_freed_memory()
-        rows, columns = (
-            _wave(n)[np.outer(np.arange(n) - n // 2, index - n // 2) % n]
-            for n, index in zip(images.shape[-2:], latents.position.T, strict=True)
-        )
-        # (coil, row, spike) @ (spike, column)
-        amplitude = self.amplitude_ratio * latents.unit_amplitude
-        return add_product(images, amplitude.T[:, None] * rows, columns.T)
+        return add_plane_waves(images, latents.position, self.amplitude_ratio * latents.unit_amplitude)
 
     @classmethod
     def oracle(cls, device: str) -> tuple[Check, ...]:
@@ -107,12 +100,6 @@ class Spikes(ArtifactSpec):
         wave = 2 * value[:, None, None] * np.exp(2j * np.pi * turns) / np.sqrt(30 * 45)
         error = float(np.abs(image - wave).max() / np.abs(wave).max())
         return (Check("largest difference to the plane wave, over its modulus", 0.0, error, 1e-5),)
-
-
-@cache
-def _wave(n: int) -> np.ndarray:
-    """Return one turn of the unit circle in n steps, over the root of n."""
-    return np.exp(2j * np.pi * np.arange(n) / n) / np.sqrt(n)
 
 
 def _distinct_ranks(uniform: np.ndarray, n: int) -> list[int]:

@@ -5,7 +5,6 @@ import pytest
 
 from mrisim.coil_sums import (
     acquired_samples,
-    add_product,
     add_to_lines,
     combine,
     energy_of_lines,
@@ -114,19 +113,3 @@ def test_one_acquired_sample_that_is_not_finite_is_seen(value):
     assert not acquired_samples(kspace, sampled)[1]
     sampled[4, 6] = False
     assert acquired_samples(kspace, sampled)[1]
-
-
-@pytest.mark.parametrize("dtype", [np.complex64, complex])
-@pytest.mark.parametrize("shape", [(5, 9), (3, 5, 9), (2, 3, 5, 9)])
-@pytest.mark.parametrize("n_terms", [0, 1, 4, 5, 9])
-def test_a_thin_product_is_added_to_every_image(n_terms, shape, dtype):
-    rng = np.random.default_rng(2)
-    images, left, right = (
-        rng.normal(size=size) + 1j * rng.normal(size=size) for size in (shape, (*shape[-3:-1], n_terms), (n_terms, 9))
-    )
-    images = images.astype(dtype)
-    before = images.copy()
-    got = add_product(images, left, right)
-    assert got.dtype == dtype
-    np.testing.assert_allclose(got, before + left @ right, rtol=1e-5, atol=1e-5)
-    np.testing.assert_array_equal(images, before)

@@ -23,7 +23,7 @@ LAYERS = [
         "scan",
         "provenance",
     },
-    {"coil_sums", "slice_batches", "gridding_kernels", "encoding_kernels", "finer_grid_kernels"},
+    {"coil_sums", "plane_waves", "slice_batches", "gridding_kernels", "encoding_kernels", "finer_grid_kernels"},
     {"quality", "kaiser_bessel", "host_normal"},
     {"finer_grid", "reference", "coils", "echo_order", "counter_noise", "gridding", "prewhitening"},
     {"rigid"},
