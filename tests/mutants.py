@@ -338,6 +338,15 @@ MUTANTS: dict[str, tuple[Mutant, ...]] = {
         Mutant("sparsity.py", "self.threshold * float(alpha)\n        if not isinstance(input, np.ndarray) or input.dtype != np.complex64 or", "self.threshold * 2\n        if not isinstance(input, np.ndarray) or input.dtype != np.complex64 or", "double threshold"),
         Mutant("sparsity.py", "bands[..., : len(rows) // 2, : len(columns) // 2] = rough", "pass", "approximation of the matrices kept"),
     ),
+    "plane-waves": (
+        Mutant("plane_waves.py", "= -value.imag, value.real", "= value.imag, -value.real", "sign of i in a wave"),
+        Mutant("plane_waves.py", "            before[i]\n", "            np.float32(0)\n", "images left out"),
+        Mutant("plane_waves.py", "_add_four(after[image, row], after[image, row]", "_add_four(before[image, row], after[image, row]", "the first waves lost"),
+        Mutant("plane_waves.py", "(n_waves + TOGETHER - 1) // TOGETHER) * TOGETHER", "n_waves // TOGETHER) * TOGETHER", "the last waves lost"),
+        Mutant("plane_waves.py", "image % n_coils", "0", "one coil's amplitude for all"),
+        Mutant("plane_waves.py", "turn = -(n_columns // 2) * step % n_columns", "turn = 0 * step", "phase from the edge"),
+        Mutant("plane_waves.py", "(position[k, 0] - n_rows // 2)", "position[k, 0]", "k-space from the edge"),
+    ),
     "coil-sums": (
         Mutant("coil_sums.py", "power = np.empty(n_columns)  # double", "power = np.empty(n_columns, images.dtype)  # double", "single precision underflows"),
         Mutant("coil_sums.py", "magnitude[row, i] = np.sqrt(power[i])", "magnitude[row, i] = power[i]", "sum of squares"),
