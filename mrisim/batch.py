@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mrisim import output_folder
+from mrisim import formats, output_folder
 from mrisim.errors import DataError, MrisimError
 from mrisim.files import disk_errors_named, write_text
 from mrisim.formats import bids
@@ -65,7 +65,10 @@ def estimate(items: Sequence[Item], job: Job) -> Estimate:
     """
     of_ending: dict[str, list[Item]] = {}
     for item in items:
-        of_ending.setdefault("" if item.path is None else item.path.suffix.lower(), []).append(item)
+        name = "" if item.path is None else item.path.name.lower()
+        # DICOM series and images without an ending of their own are alike: what follows a dot there is a number
+        ending = next((ending for ending in formats.SUFFIXES if name.endswith(ending)), "")
+        of_ending.setdefault(ending, []).append(item)
     found = [_estimate_alike(alike, job, alone=len(items) == 1) for alike in of_ending.values()]
     parts = [part for part in found if part is not None]
     if not parts:
@@ -152,8 +155,10 @@ def run(
     """
     if any(item.path is not None and item.path.name.lower().endswith((".nii", ".nii.gz")) for item in items):
         write_text(out / output_folder.DESCRIPTION_FILE, json.dumps(bids.dataset_description(), indent=1) + "\n")
-    if index_name == INDEX_FILE:  # of one process, which meets every failure again
-        (out / output_folder.FAILURES_FILE).unlink(missing_ok=True)
+    alone = index_name == INDEX_FILE
+    if alone:  # and not a shard: it meets every failure again
+        with disk_errors_named(output_folder.FAILURES_FILE):
+            (out / output_folder.FAILURES_FILE).unlink(missing_ok=True)
     reports, indexed = {}, _indexed(out / index_name)
     with closing(_reports(executor, items, job, out, n_workers)) as coming:
         for report in coming:
@@ -163,7 +168,8 @@ def run(
                 _append(out / index_name, report)
             on_report(report)
             reports[report.item_id] = report
-    if all(report.outputs for report in reports.values()):  # of the others, what an earlier run made is all there is
+    # Of what is not done, here or by another shard, the output of an earlier run is all there is.
+    if alone and all(report.outputs for report in reports.values()):
         output_folder.discard(out)
     return [reports[item.item_id] for item in items]
 
@@ -232,7 +238,7 @@ def summary_lines(reports: Sequence[Report], job: Job, out: Path) -> list[str]:
     )
     if output_folder.holds_replaced(out):
         earlier = out / output_folder.REPLACED_FOLDER
-        lines.append(f"the earlier output is kept in {earlier}, because not all of this succeeded")
+        lines.append(f"the earlier output is kept in {earlier} until one run has found all of this done")
     return lines
 
 

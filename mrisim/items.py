@@ -106,12 +106,17 @@ def fingerprint_of(path: Path) -> str:
     """Return a hash over the size of an input and `N_BLOCKS` parts of it: another scan of that name has another.
 
     A run that is taken up again compares all that is done with its input, which it need not read whole for that.
+
+    Raises
+    ------
+    DataError
+        If a file of it cannot be read.
     """
     digest = hashlib.sha256()
     for file in _files_of(path):
-        size = file.stat().st_size
-        digest.update(f"{size};".encode())
-        with file.open("rb") as stream:
+        with formats.reading(file, "a readable file"), file.open("rb") as stream:
+            size = file.stat().st_size
+            digest.update(f"{size};".encode())
             for block in range(N_BLOCKS):
                 stream.seek(max(0, size - BLOCK_BYTES) * block // (N_BLOCKS - 1))
                 digest.update(stream.read(BLOCK_BYTES))
@@ -119,13 +124,20 @@ def fingerprint_of(path: Path) -> str:
 
 
 def digest_of(path: Path) -> str:
-    """Return the SHA-256 of an input: of a file, or over the names and files of a folder (a DICOM series)."""
-    if not path.is_dir():
-        return sha256_of_file(path)
-    digest = hashlib.sha256()
+    """Return the SHA-256 of an input: of a file, or over the names and files of a folder (a DICOM series).
+
+    Raises
+    ------
+    DataError
+        If a file of it cannot be read.
+    """
+    digests = {}
     for file in _files_of(path):
-        digest.update(f"{file.name}:{sha256_of_file(file)};".encode())
-    return digest.hexdigest()
+        with formats.reading(file, "a readable file"):
+            digests[file] = sha256_of_file(file)
+    if not path.is_dir():
+        return digests[path]
+    return hashlib.sha256("".join(f"{file.name}:{digest};" for file, digest in digests.items()).encode()).hexdigest()
 
 
 def _files_of(path: Path) -> list[Path]:

@@ -70,6 +70,13 @@ def open_output(out: Path, job: Job, inputs: Iterable[Path], *, overwrite: bool)
 
 
 def check_folder(out: Path) -> None:
+    """Refuse a place where no folder can be.
+
+    Raises
+    ------
+    DataError
+        If a file, or a link to nothing, lies there or on the way there.
+    """
     place = next(place for place in (out, *out.absolute().parents) if place.exists() or place.is_symlink())
     if not place.is_dir():
         what = "a file" if place.exists() else "a link to nothing"

@@ -201,7 +201,7 @@ def solve(
         return xp.zeros(encode.ishape, np.complex64), np.zeros(norm.shape)[()]
     empty = blank[..., None, None]
     with np.errstate(all="ignore"):
-        # a product with a real number: a quotient of complex ones takes four times as long
+        # a product with a real number: a quotient takes ten times as long
         unit = (zero_filled * xp.where(empty, 0, 1 / scale)).astype(np.complex64, copy=False)
         image = unit if name == "adjoint" else _solution(name, unit, encode, regularisation, n_iterations)
         image = (image * scale).astype(np.complex64, copy=False)

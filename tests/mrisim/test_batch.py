@@ -1,6 +1,7 @@
 """What a batch does to the interpreter while its threads work, and afterwards."""
 
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -42,3 +43,13 @@ def test_workers_are_no_more_than_files(monkeypatch, tmp_path, n_items, n_worker
     monkeypatch.setattr(batch, "attempt", attempt)
     batch.run([SimpleNamespace(item_id=str(n), path=None) for n in range(n_items)], None, tmp_path, n_workers=n_workers)
     assert seen == {(n_beside, n_workers if n_items == 1 else 1)}
+
+
+def test_series_that_end_in_numbers_are_one_kind_of_file(monkeypatch):
+    asked = []
+    one = batch.Estimate(1.0, 2, 3)
+    monkeypatch.setattr(batch, "_estimate_alike", lambda alike, job, alone: asked.append(len(alike)) or one)
+    names = ["1.2.840.1", "1.2.840.2", "IM0001", "a.nii.gz", "b.nii.gz", "c.H5"]
+    items = [batch.Item(name, Path(name)) for name in names]
+    assert batch.estimate(items, None) == batch.Estimate(3.0, 6, 3)
+    assert asked == [3, 2, 1]

@@ -1,9 +1,11 @@
 """What an input is known by: all of its bytes, or its size and some of them."""
 
 import hashlib
+from pathlib import Path
 
 import pytest
 
+from mrisim.errors import DataError
 from mrisim.items import BLOCK_BYTES, N_BLOCKS, digest_of, fingerprint_of
 
 SIZE = 40 * BLOCK_BYTES
@@ -44,3 +46,19 @@ def test_every_file_of_a_folder_counts(tmp_path):
     digest, fingerprint = digest_of(tmp_path), fingerprint_of(tmp_path)
     (tmp_path / "2.dcm").write_bytes(b"3.dcm")
     assert digest_of(tmp_path) != digest and fingerprint_of(tmp_path) != fingerprint
+
+
+@pytest.mark.parametrize("known_by", [digest_of, fingerprint_of])
+def test_a_file_that_cannot_be_read_is_named(tmp_path, monkeypatch, known_by):
+    for name in ("1.dcm", "2.dcm"):
+        (tmp_path / name).write_bytes(name.encode())
+    original = Path.open
+
+    def refused(path, *args, **flags):
+        if path.name == "2.dcm":
+            raise PermissionError(13, "Permission denied", str(path))
+        return original(path, *args, **flags)
+
+    monkeypatch.setattr(Path, "open", refused)
+    with pytest.raises(DataError, match=r"^2\.dcm cannot be read .* expected a readable file"):
+        known_by(tmp_path)

@@ -347,3 +347,19 @@ def test_an_input_with_the_name_of_anothers_output_is_refused(mrisim, tmp_path: 
     result = mrisim("corrupt", scan, image, "--kind", "spikes:1", "--out", "o")
     assert result.code == 4 and f"{name} has the name of an image that belongs to the output of scan.h5" in result.err
     assert not (tmp_path / "o").exists()
+
+
+def test_a_shard_does_not_discard_what_others_have_not_replaced(
+    mrisim, tmp_path: Path, scan_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copy(scan_file, scan_file.with_name("file2.h5"))
+    command = ["corrupt", scan_file.parent, "--kind", "spikes:2", "--out", "o"]
+    assert mrisim("corrupt", scan_file.parent, "--kind", "spikes:1", "--out", "o").code == 0
+    before = {path.name: path.read_bytes() for path in (tmp_path / "o").iterdir()}
+    with monkeypatch.context() as killed:
+        killed.setattr(batch, "run", _interrupted)
+        mrisim(*command, "--overwrite")
+    for shard in ("0", "2"):  # the last one has no file
+        assert mrisim(*command, "--num-shards", "3", "--shard-id", shard).code == 0
+        assert {path.name: path.read_bytes() for path in (tmp_path / "o" / ".replaced").iterdir()} == before
+    assert mrisim(*command).code == 0 and not list((tmp_path / "o").glob(".*"))
