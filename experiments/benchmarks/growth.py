@@ -115,6 +115,7 @@ def run(items: Sequence[Item], out: Path, **how: object) -> None:
     output_folder.open_output(out, JOB, [], overwrite=True)
     reports = batch.run(items, JOB, out, **how)  # type: ignore[arg-type]
     assert not any(report.failures or report.resumed for report in reports)
+    output_folder.discard(out)  # a shard leaves that to whoever knows of all of them
 
 
 def from_files(sizes: Sizes, folder: Path) -> Iterator[Contender]:
