@@ -115,7 +115,6 @@ def run(items: Sequence[Item], out: Path, **how: object) -> None:
     output_folder.open_output(out, JOB, [], overwrite=True)
     reports = batch.run(items, JOB, out, **how)  # type: ignore[arg-type]
     assert not any(report.failures or report.resumed for report in reports)
-    output_folder.discard(out)  # a shard leaves that to whoever knows of all of them
 
 
 def from_files(sizes: Sizes, folder: Path) -> Iterator[Contender]:
@@ -178,6 +177,7 @@ def two_shards(given: Path, out: Path) -> None:
         subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) for command in commands
     ]
     assert [process.wait() for process in processes] == [0, 0]
+    output_folder.discard(out)  # a shard leaves that to those who know of all
 
 
 @contextmanager
