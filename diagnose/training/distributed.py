@@ -140,6 +140,10 @@ def process_group() -> Iterator[ProcessGroup]:
     if dist.is_initialized():  # by the caller, who also ends it
         yield ProcessGroup(dist.get_rank(), dist.get_world_size())
         return
+    # Its functions take the group of the moment as their default. Imported later, as torch's optimizers do, they would
+    # keep this one alive, and its threads, which may abort the process while it ends.
+    import torch.distributed.nn
+
     dist.init_process_group("gloo", timeout=_PATIENCE)
     try:
         yield ProcessGroup(dist.get_rank(), dist.get_world_size())
