@@ -142,7 +142,7 @@ def process_group() -> Iterator[ProcessGroup]:
         return
     # Its functions take the group of the moment as their default. Imported later, as torch's optimizers do, they would
     # keep this one alive, and its threads, which may abort the process while it ends.
-    import torch.distributed.nn
+    import torch.distributed.nn  # noqa: F401
 
     dist.init_process_group("gloo", timeout=_PATIENCE)
     try:

@@ -113,7 +113,7 @@ def reports(cohort: Path, place: Path) -> list[dict[str, Any]]:
 
 
 def test_no_thread_of_the_group_outlives_it(reports):
-    """One that does may ask for the interpreter while that ends, and abort the process after a training that is done."""
+    """One that does may ask for the interpreter while that ends, and abort a process that is done."""
     assert not [name for report in reports for name in report["threads"] if "gloo" in name or "tcpstore" in name]
 
 
