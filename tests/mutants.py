@@ -136,7 +136,9 @@ MUTANTS: dict[str, tuple[Mutant, ...]] = {
     "spikes": (
         Mutant(SPIKES, "kspace[:, :, readout, line] +=", "kspace[:, :, readout, line] =", "replaced for added"),
         Mutant(SPIKES, "for (readout, line), amplitude in", "for (line, readout), amplitude in", "axes swapped"),
-        Mutant(SPIKES, "np.prod(scan.matrix) / scan.n_coils", "np.prod(scan.matrix)", "stripe grows with the coils"),
+        Mutant(SPIKES, "np.prod(scan.matrix) / alive.sum()", "np.prod(scan.matrix)", "stripe grows with the coils"),
+        Mutant(SPIKES, "np.prod(scan.matrix) / alive.sum()", "np.prod(scan.matrix) / scan.n_coils", "dead coils counted"),
+        Mutant(SPIKES, "alive[list(reference.dead_coils)] = 0", "pass", "spikes in dead coils"),
         Mutant(SPIKES, "modulus * np.exp(1j * phase)", "modulus * np.exp(1j * phase[:, :1] + 0 * phase)", "one phase for all coils"),
         Mutant(SPIKES, "modulus * np.exp(1j * phase)", "modulus + 0j * phase", "no phase"),
         Mutant(SPIKES, "np.argwhere(scan.sampled & _off_centre(scan.matrix))", "np.argwhere(_off_centre(scan.matrix))", "spikes in the padding"),

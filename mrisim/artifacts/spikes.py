@@ -4,7 +4,8 @@ Cause: discharges in the gradient or RF chain, metal in the room, a loose connec
 fine parallel stripes across object and air alike, crossing where several spikes were caught.
 
 Law: S_c(k0) += A_c exp(i psi_c) adds exactly A_c / sqrt(N_x N_y) exp(i (2 pi k0 r / N + psi_c)) to coil image c. With
-abs(A_c) = p A_rms sqrt(N_x N_y / C) the stripe's root sum of squares over coils is p A_rms.
+abs(A_c) = p A_rms sqrt(N_x N_y / C) the stripe's root sum of squares over coils is p A_rms. A dead coil - zeros in every
+slice - has nothing to add a spike to, and gets none: C counts the others.
 
 References
 ----------
@@ -43,7 +44,7 @@ class SpikesLatents:
 class Spikes(ArtifactSpec):
     """Add a complex value to a few acquired k-space samples.
 
-    Limits: a spike lasts one ADC sample; it hits all coils with one modulus and independent phases.
+    Limits: a spike lasts one ADC sample; it hits all coils that are not dead with one modulus and independent phases.
     """
 
     kind: Literal["spikes"] = "spikes"
@@ -68,7 +69,9 @@ class Spikes(ArtifactSpec):
             )
         uniform = rng.random(self.n_spikes)
         phase = rng.uniform(0, 2 * np.pi, (self.n_spikes, scan.n_coils))
-        modulus = reference_of(scan).signal_rms * np.sqrt(np.prod(scan.matrix) / scan.n_coils)
+        reference, alive = reference_of(scan), np.ones(scan.n_coils)
+        alive[list(reference.dead_coils)] = 0
+        modulus = alive * reference.signal_rms * np.sqrt(np.prod(scan.matrix) / alive.sum())
         position = candidates[_distinct_ranks(uniform, len(candidates))]
         return SpikesLatents(position=position, unit_amplitude=modulus * np.exp(1j * phase))
 

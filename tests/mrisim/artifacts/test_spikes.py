@@ -68,6 +68,18 @@ def test_the_stripe_of_one_spike_has_p_times_the_signal_in_the_rss_image(n_coils
     np.testing.assert_allclose(modulus, 0.3 * 5.0 * np.sqrt(20 * 27 / n_coils), rtol=1e-6)
 
 
+def test_a_dead_coil_gets_no_spike_and_the_stripe_is_that_of_the_others():
+    scan, alive = rectangle_scan(n_coils=4), [0, 2, 3]
+    scan.kspace[:, 1] = 0
+    spec = Spikes(amplitude_ratio=0.3, n_spikes=1)
+    added = spec.apply(scan, spec.draw(scan, rng=stream(0))).kspace - scan.kspace
+    stripe = np.sqrt((np.abs(images_of(added)) ** 2).sum(axis=1))
+    signal = 5.0 * np.sqrt(3 / 4)  # what is left of the RSS image
+    assert not added[:, 1].any()
+    np.testing.assert_allclose(stripe, 0.3 * signal, rtol=1e-6)
+    np.testing.assert_allclose(np.abs(added[:, alive][added[:, alive] != 0]), 0.3 * signal * np.sqrt(20 * 27 / 3))
+
+
 def test_four_samples_are_hit_at_every_level():
     scan = rectangle_scan()
     positions = []
