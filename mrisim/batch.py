@@ -259,5 +259,8 @@ def _append(path: Path, report: Report) -> None:
 def _size_of(item: Item) -> int:
     if item.path is None:
         return 1
-    files = item.path.iterdir() if item.path.is_dir() else [item.path]
+    try:
+        files = list(item.path.iterdir()) if item.path.is_dir() else [item.path]
+    except OSError:  # a folder that may not be entered: the run reports it
+        return 0
     return sum(path.stat().st_size for path in files if path.is_file())

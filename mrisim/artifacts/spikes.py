@@ -4,8 +4,8 @@ Cause: discharges in the gradient or RF chain, metal in the room, a loose connec
 fine parallel stripes across object and air alike, crossing where several spikes were caught.
 
 Law: S_c(k0) += A_c exp(i psi_c) adds exactly A_c / sqrt(N_x N_y) exp(i (2 pi k0 r / N + psi_c)) to coil image c. With
-abs(A_c) = p A_rms sqrt(N_x N_y / C) the stripe's root sum of squares over coils is p A_rms. A dead coil - zeros in every
-slice - has nothing to add a spike to, and gets none: C counts the others.
+abs(A_c) = p A_rms sqrt(N_x N_y / C) the stripe's root sum of squares over coils is p A_rms. A dead coil - zeros in
+every slice - gets no spike: C counts the others.
 
 References
 ----------

@@ -23,8 +23,9 @@ def input_files(path: Path | str) -> list[Path]:
     """Return the inputs that a path stands for, sorted: itself, or all that lie below a folder.
 
     A folder with DICOM files is one input (one series a folder); a BART pair is its ``.cfl``. Files of a known name
-    ending are inputs even if their content is broken or cannot be read (links to nothing of git-annex), so that they
-    are reported; hidden and ``.part`` files are not, nor are the images that an earlier run made beside its scans.
+    ending are inputs even if their content is broken or cannot be read (links to nothing of git-annex), and so are
+    folders that may not be entered, so that they are reported; hidden and ``.part`` files are not, nor are the images
+    that an earlier run made beside its scans.
 
     Raises
     ------
@@ -37,7 +38,8 @@ def input_files(path: Path | str) -> list[Path]:
             raise DataError(f"{path.name} does not exist; {EXPECTED}")
         return [_samples_of_pair(path)]
     found: list[Path] = []
-    for folder, subfolders, names in os.walk(path):
+    closed: list[OSError] = []
+    for folder, subfolders, names in os.walk(path, onerror=closed.append):
         subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
         here = Path(folder)
         files = [here / name for name in sorted(names) if not name.startswith(".") and not name.endswith(PARTIAL)]
@@ -45,6 +47,7 @@ def input_files(path: Path | str) -> list[Path]:
         if series:
             found.append(here)
         found += [file for file in files if file not in series and _is_input(file)]
+    found += [Path(error.filename) for error in closed]
     if not found:
         raise DataError(f"{path.name} is a folder without any input; {EXPECTED}")
     return sorted(found)

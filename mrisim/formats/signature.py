@@ -77,10 +77,13 @@ def dicom_files(folder: Path) -> list[Path]:
     Raises
     ------
     DataError
-        If a file that may be one of them, by its name, cannot be read: a series with a gap is not the series.
+        If the folder cannot be read, or a file that may be one of them, by its name: a series with a gap is not the
+        series.
     """
     found = []
-    for path in sorted(folder.iterdir()):
+    with reading(folder, "a readable folder"):
+        paths = sorted(folder.iterdir())
+    for path in paths:
         try:
             if is_dicom(path):
                 found.append(path)

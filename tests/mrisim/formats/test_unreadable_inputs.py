@@ -77,6 +77,32 @@ def test_a_batch_goes_on_past_links_to_nothing_closed_files_and_pipes(
         assert (out / "good.json").exists()
 
 
+def test_a_batch_goes_on_past_a_folder_that_may_not_be_entered(
+    mrisim, tmp_path: Path, small_scan, write_fastmri, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "in"
+    (folder / "lost+found").mkdir(parents=True)
+    write_fastmri(folder / "good.h5", small_scan())
+    listed, scanned = os.listdir, os.scandir
+
+    def refused(of):
+        def list_(path="."):
+            if Path(path).name == "lost+found":
+                raise PermissionError(errno.EACCES, "Permission denied", str(path))
+            return of(path)
+
+        return list_
+
+    monkeypatch.setattr(os, "listdir", refused(listed))
+    monkeypatch.setattr(os, "scandir", refused(scanned))
+    result = mrisim("corrupt", folder, "--kind", "spikes:1", "--out", tmp_path / "out")
+    assert result.code == 5 and (tmp_path / "out" / "good.json").exists()
+    (line,) = (tmp_path / "out" / "failures.jsonl").read_text().splitlines()
+    said = "lost+found cannot be read (PermissionError: [Errno 13] Permission denied: 'lost+found')"
+    assert json.loads(line)["item_id"] == "lost+found"
+    assert json.loads(line)["failures"] == [f"{said}; expected a readable folder"]
+
+
 def test_one_input_that_is_a_link_to_nothing_or_a_socket_is_one_line(
     mrisim, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
