@@ -318,9 +318,11 @@ def _print_result(record: dict[str, Any], lines: Iterable[str], as_json: bool) -
 
 
 def _working(device: str) -> str:
-    """Return the device that an option means, once it computes; say why "auto" leaves a GPU alone."""
+    """Return the device that an option means, once it computes; say what takes long, and why "auto" leaves a GPU."""
     from mrisim.fourier import resolve_device
+    from mrisim.progress import announce_compiling
 
+    announce_compiling()
     return resolve_device(device, say=_log)
 
 

@@ -1,4 +1,4 @@
-"""Say how far a batch is: a bar on a terminal, one plain line an item elsewhere."""
+"""Say how far a batch is, a bar on a terminal, one plain line an item elsewhere; and what a first run waits for."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -28,3 +28,23 @@ def progress(n_items: int) -> Iterator[Callable[[Any], None]]:
             print(f"{done}/{n_items} {report.item_id}: {state}", file=sys.stderr, flush=True)
 
         yield tell
+
+
+def announce_compiling() -> None:
+    """Say so on a terminal, once, when loops are compiled: a machine's first run took 18 s."""
+    if not sys.stderr.isatty():
+        return
+    from numba.core import event
+
+    class Announcement(event.Listener):
+        made = False
+
+        def on_start(self, _event: event.Event) -> None:
+            if not self.made:
+                print("compiling for this machine, once: up to half a minute", file=sys.stderr, flush=True)
+            self.made = True
+
+        def on_end(self, _event: event.Event) -> None:
+            pass
+
+    event.register("numba:compile", Announcement())
