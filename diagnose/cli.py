@@ -39,6 +39,7 @@ from diagnose.cli_progress import batch_progress
 from mrisim.errors import MrisimError, UsageError
 from mrisim.files import all_named
 from mrisim.import_warnings import ignore_import_warnings
+from mrisim.out_of_memory import memory_errors_named
 
 # Everything heavy is imported inside the commands: --help must answer at once.
 
@@ -284,7 +285,8 @@ def main() -> None:
     """Run the program; a user's error is one line and its exit code."""
     ignore_import_warnings()
     try:
-        app()
+        with memory_errors_named("a smaller --set batch=N, or --device cpu", "a smaller --set batch=N, or less data"):
+            app()
     except MrisimError as error:
         if str(error):  # else another process has said it
             typer.echo(f"diagnose: {error}", err=True)

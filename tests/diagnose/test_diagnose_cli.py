@@ -12,6 +12,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+import torch
 
 from diagnose.checkpoint import load_model, save_model
 from diagnose.cli import main, parse_levels
@@ -238,6 +239,17 @@ def test_help_answers_at_once_and_imports_nothing_heavy(tmp_path: Path):
     ).stdout
     assert not {"torch", "numpy", "sigpy", "scipy", "h5py"} & set(loaded.split())
     assert min(seconds) < 0.5  # processor time: what else a machine does at the moment says nothing
+
+
+def test_memory_that_runs_out_is_one_line(diagnose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("diagnose.norms.describe_norms", lambda _width: torch.empty(1 << 50))
+    done = diagnose("norms", cwd=tmp_path)
+    assert done.returncode == 4
+    assert re.fullmatch(
+        r"diagnose: this machine is out of memory: .* 4503599627370496 bytes.*; "
+        r"try a smaller --set batch=N, or less data\n",
+        done.stderr,
+    )
 
 
 def test_ctrl_c_is_one_line_and_130(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):

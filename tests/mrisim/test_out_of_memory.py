@@ -34,6 +34,10 @@ def cuda_error(text: str) -> RuntimeError:
             cuda_error("CUFFT_ALLOC_FAILED"),
             "the GPU is out of memory: CUFFT_ALLOC_FAILED; try fewer --workers, or --device cpu",
         ),
+        (
+            RuntimeError("CUDA out of memory. Tried to allocate 20.00 MiB. GPU 0 has a total capacity of 1 GiB"),
+            "the GPU is out of memory: Tried to allocate 20.00 MiB; try fewer --workers, or --device cpu",
+        ),
     ],
 )
 def test_it_is_one_line_whatever_it_led_to(error: Exception, line: str) -> None:
