@@ -41,9 +41,13 @@ class Mark:
     what: str
     """What such a folder is, as in "run"."""
     file: str = IDENTITY
+    unless: str = ""
+    """A file of folders of another sort that have the same mark."""
 
     def read(self, folder: Path) -> str:
         """Return the hash of a folder's request; empty where it has none, or somebody else's file of that name."""
+        if self.unless and (folder / self.unless).exists():
+            return ""
         try:
             text = (folder / self.file).read_text(encoding="utf-8").strip()
         except (FileNotFoundError, IsADirectoryError, NotADirectoryError, UnicodeDecodeError):

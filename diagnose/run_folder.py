@@ -42,7 +42,7 @@ EMBEDDED = "embedded cohort"
 """What stands for the location of the default cohort, which lies in the cache of whoever uses it; the name of another
 embedded cohort follows it."""
 _STARTED = "last.ckpt"
-RUN = Mark("run")
+RUN = Mark("run", unless="study.yaml")
 
 
 @dataclass(frozen=True)

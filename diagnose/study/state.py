@@ -24,7 +24,7 @@ from mrisim.files import write_text
 
 LOCK, RUNNING, FAILURES = "lock", "running.json", "failures.jsonl"
 REPORT = Path("report") / "report.html"
-STUDY_MARK = Mark("study")
+STUDY_MARK = Mark("study", unless="config.yaml")
 
 
 def open_study(

@@ -12,6 +12,7 @@ import pytest
 
 from diagnose.claimed_folder import Mark, claim, given_up_on_error
 from diagnose.run_folder import DONE, RUN, DataLocation, has_begun, open_run
+from diagnose.study.state import STUDY_MARK
 from diagnose.testing import SMALL
 from diagnose.training.spec import TrainSpec
 from mrisim.errors import ConfigError, DataError
@@ -219,6 +220,22 @@ def test_files_of_somebody_else_are_never_overwritten(tmp_path: Path, name: str,
         begin(tmp_path / "precious", NEW, overwrite=overwrite)
     assert "--overwrite" not in str(refused.value)
     assert content(tmp_path / "precious") == {name: "years of work"}
+
+
+@pytest.mark.parametrize(
+    ("mark", "request_file", "what"), [(RUN, "study.yaml", "run"), (STUDY_MARK, "config.yaml", "study")]
+)
+def test_a_study_is_no_run_to_be_overwritten_nor_a_run_a_study(
+    tmp_path: Path, mark: Mark, request_file: str, what: str
+):
+    folder = tmp_path / "other"
+    folder.mkdir()
+    (folder / "identity.txt").write_text("0" * 64 + "\n")
+    (folder / request_file).write_text("seeds: 5\n")
+    before = content(folder)
+    with pytest.raises(ConfigError, match=f"^other holds files that are no {what}; expected an empty folder"):
+        claim(folder, "1" * 64, mark, finished=False, overwrite=True)
+    assert content(folder) == before
 
 
 def test_an_output_that_is_a_file_is_one_line(tmp_path: Path):
