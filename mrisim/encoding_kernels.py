@@ -102,30 +102,39 @@ def normal_of_lines(image, out, maps, mask, radices, twiddles, tile):
         tile_to_rows(tile, total, places, _REAL, _IMAGINARY, one, out, index * LANES)
 
 
-@numba.njit(nogil=True, cache=True, error_model="numpy")
-def normal_of_samples(image, out, maps, mask, radices, twiddles, row_radices, row_twiddles, tiles, tile):
-    """Apply S^H F^H P F S to an image (row, column x 2).
+@numba.njit(nogil=True, cache=True, fastmath={"contract", "reassoc"}, error_model="numpy")
+def conjugate_gradient_step(x, residual, direction, image, power, damping):
+    """Take one step for every block (block, real), in place; `image` is A times the direction, `power` |residual|^2."""
+    damping = np.float32(damping)
+    for block in range(power.size):
+        curvature = np.float32(0)
+        for i in range(x.shape[1]):
+            curvature += direction[block, i] * (image[block, i] + damping * direction[block, i])
+        # A block that is solved, or empty, has no direction left.
+        step = power[block] / curvature if curvature > 0 else np.float32(0)
+        left = np.float32(0)
+        for i in range(x.shape[1]):
+            x[block, i] += step * direction[block, i]
+            residual[block, i] -= step * (image[block, i] + damping * direction[block, i])
+            left += residual[block, i] * residual[block, i]
+        turn = left / power[block] if power[block] > 0 else np.float32(0)
+        power[block] = left
+        for i in range(x.shape[1]):
+            direction[block, i] = residual[block, i] + turn * direction[block, i]
 
-    maps : (coil, tile of columns, floats), flat
-    mask : (tile of rows, column, 16), flat; rows and columns in the order of their plans, 0 beyond the last row.
-    radices, twiddles, row_radices, row_twiddles
-        Of the transforms along the first axis, and along the second.
-    tiles : room for three images; each tile of it has whole sixteens of rows. Zeros.
-    tile : room for whole sixteens of columns. Zeros.
-    """
-    n_rows, n_columns = image.shape[0], image.shape[1] // 2
+
+@numba.njit(nogil=True, error_model="numpy")
+def _normal_in_tiles(seen, total, shape, maps, mask, radices, twiddles, row_radices, row_twiddles, tiles, tile):
+    """Apply S^H F^H P F S to an image of a shape that is seen in tiles of sixteen columns, and lies in total so."""
+    n_rows, n_columns = shape
     n_row_tiles, n_column_tiles = (n_rows + LANES - 1) // LANES, (n_columns + LANES - 1) // LANES
     size, slab = n_rows * ROW, n_row_tiles * LANES * ROW
-    n_coils, places, one = maps.size // (size * n_column_tiles), np.arange(n_rows), np.float32(1)
-    seen, total = n_column_tiles * slab, 2 * n_column_tiles * slab
-    for index in range(n_column_tiles):
-        columns_to_tile(image, index * LANES, tiles, seen + index * slab, places, _REAL, _IMAGINARY)
-    tiles[total:] = 0
-    for coil in range(n_coils):
+    total[:] = 0
+    for coil in range(maps.size // (size * n_column_tiles)):
         for index in range(n_column_tiles):
             of_coil, begin = (coil * n_column_tiles + index) * size, index * slab
             for at in range(0, size, ROW):
-                _multiply(maps, of_coil + at, tiles, seen + begin + at, tiles, begin + at)
+                _multiply(maps, of_coil + at, seen, begin + at, tiles, begin + at)
             to_frequencies(tiles, begin, radices, twiddles)
         for row_tile in range(n_row_tiles):
             block = row_tile * LANES * ROW
@@ -138,28 +147,62 @@ def normal_of_samples(image, out, maps, mask, radices, twiddles, row_radices, ro
             of_coil, begin = (coil * n_column_tiles + index) * size, index * slab
             from_frequencies(tiles, begin, radices, twiddles)
             for at in range(0, size, ROW):
-                _add_conjugate(maps, of_coil + at, tiles, begin + at, tiles, total + begin + at)
-    for index in range(n_column_tiles):
-        tile_to_columns(tiles, total + index * slab, places, _REAL, _IMAGINARY, one, out, index * LANES)
+                _add_conjugate(maps, of_coil + at, tiles, begin + at, total, begin + at)
 
 
-@numba.njit(nogil=True, cache=True, fastmath={"contract", "reassoc"}, error_model="numpy")
-def conjugate_gradient_step(x, residual, direction, image, power, damping):
-    """Take one step for every block (block, real), in place; `image` is A times the direction, `power` |residual|^2."""
-    damping = np.float32(damping)
-    for block in range(power.size):
-        curvature = np.float32(0)
-        for i in range(x.shape[1]):
-            image[block, i] += damping * direction[block, i]
-            curvature += direction[block, i] * image[block, i]
-        # A block that is solved, or empty, has no direction left.
-        step = power[block] / curvature if curvature > 0 else np.float32(0)
-        left = np.float32(0)
-        for i in range(x.shape[1]):
-            x[block, i] += step * direction[block, i]
-            residual[block, i] -= step * image[block, i]
-            left += residual[block, i] * residual[block, i]
-        turn = left / power[block] if power[block] > 0 else np.float32(0)
-        power[block] = left
-        for i in range(x.shape[1]):
-            direction[block, i] = residual[block, i] + turn * direction[block, i]
+@numba.njit(nogil=True, cache=True, error_model="numpy")
+def _to_tiles(image, tiles):
+    """Lay an image (row, column x 2) out in tiles of sixteen columns, each of whole sixteens of rows."""
+    places, slab = np.arange(image.shape[0]), (image.shape[0] + LANES - 1) // LANES * LANES * ROW
+    for index in range(tiles.size // slab):
+        columns_to_tile(image, index * LANES, tiles, index * slab, places, _REAL, _IMAGINARY)
+
+
+@numba.njit(nogil=True, cache=True, error_model="numpy")
+def _from_tiles(tiles, image):
+    """Undo `_to_tiles`."""
+    places, slab = np.arange(image.shape[0]), (image.shape[0] + LANES - 1) // LANES * LANES * ROW
+    for index in range(tiles.size // slab):
+        tile_to_columns(tiles, index * slab, places, _REAL, _IMAGINARY, np.float32(1), image, index * LANES)
+
+
+@numba.njit(nogil=True, cache=True, error_model="numpy")
+def normal_of_samples(image, out, maps, mask, radices, twiddles, row_radices, row_twiddles, tiles, tile):
+    """Apply S^H F^H P F S to an image (row, column x 2).
+
+    maps : (coil, tile of columns, floats), flat
+    mask : (tile of rows, column, 16), flat; rows and columns in the order of their plans, 0 beyond the last row.
+    radices, twiddles, row_radices, row_twiddles
+        Of the transforms along the first axis, and along the second.
+    tiles : (3 or more, floats): room for images in tiles of sixteen columns and whole sixteens of rows. Zeros at first.
+    tile : room for whole sixteens of columns. Zeros at first.
+    """
+    shape = (image.shape[0], image.shape[1] // 2)
+    _to_tiles(image, tiles[1])
+    _normal_in_tiles(
+        tiles[1], tiles[2], shape, maps, mask, radices, twiddles, row_radices, row_twiddles, tiles[0], tile
+    )
+    _from_tiles(tiles[2], out)
+
+
+@numba.njit(nogil=True, cache=True, error_model="numpy")
+def solve_samples(
+    right, power, out, n_iterations, damping, maps, mask, radices, twiddles, row_radices, row_twiddles, tiles, tile
+):
+    """Solve (S^H F^H P F S + damping) out = right by conjugate gradients, for images (row, column x 2).
+
+    What `normal_of_samples` does at every call, to lay an image out and back, is done once. Its arguments, and
+    power : (1,): |right|^2, which becomes that of what is left
+    tiles : (5, floats)
+    """
+    shape = (right.shape[0], right.shape[1] // 2)
+    work, image, x, residual, direction = tiles[0], tiles[1:2], tiles[2:3], tiles[3:4], tiles[4:5]
+    x[:] = 0
+    _to_tiles(right, residual[0])
+    direction[:] = residual
+    for _ in range(n_iterations):
+        _normal_in_tiles(
+            direction[0], image[0], shape, maps, mask, radices, twiddles, row_radices, row_twiddles, work, tile
+        )
+        conjugate_gradient_step(x, residual, direction, image, power, damping)
+    _from_tiles(x[0], out)

@@ -38,7 +38,7 @@ class HostNormal:
             weights[:n_rows] = _in_order(_in_order(sampled.T, self._columns).T, self._rows) / (n_rows * n_columns)
             weights = weights.reshape(n_row_tiles, LANES, n_columns).swapaxes(1, 2)
             self._tile = _zeros((n_column_tiles * LANES * ROW,))
-            self._tiles = _zeros((3 * n_column_tiles * n_row_tiles * LANES * ROW,))
+            self._tiles = _zeros((5, n_column_tiles * n_row_tiles * LANES * ROW))
         self._maps = aligned((n_coils, size))
         for coil, tiles in zip(np.ascontiguousarray(csm), self._maps, strict=True):
             lay_out(coil.view(np.float32), tiles)
@@ -55,16 +55,26 @@ class HostNormal:
         """Apply it to an image (readout, phase_encode), complex64."""
         out = np.empty(image.shape, np.complex64)
         given, result = np.ascontiguousarray(image).view(np.float32), out.view(np.float32)
-        maps, mask, columns = self._maps.reshape(-1), self._mask, self._columns
         if self._lines:
+            maps, mask, columns = self._maps.reshape(-1), self._mask, self._columns
             encoding_kernels.normal_of_lines(given, result, maps, mask, columns.radices, columns.twiddles, self._tile)
         else:
-            rows = self._rows
-            encoding_kernels.normal_of_samples(
-                given, result, maps, mask, rows.radices, rows.twiddles, columns.radices, columns.twiddles,
-                self._tiles, self._tile,
-            )  # fmt: skip
+            encoding_kernels.normal_of_samples(given, result, *self._of_samples)
         return out
+
+    def solved(self, right: np.ndarray, n_iterations: int, damping: float) -> np.ndarray:
+        """Solve (N + damping) x = right (readout, phase_encode), complex64, by conjugate gradients; not for lines."""
+        out = np.empty(right.shape, np.complex64)
+        given, result = np.ascontiguousarray(right).view(np.float32), out.view(np.float32)
+        power = np.array([np.vdot(right, right).real], np.float32)
+        encoding_kernels.solve_samples(given, power, result, n_iterations, damping, *self._of_samples)
+        return out
+
+    @property
+    def _of_samples(self) -> tuple[np.ndarray, ...]:
+        rows, columns = self._rows, self._columns
+        axes = rows.radices, rows.twiddles, columns.radices, columns.twiddles
+        return self._maps.reshape(-1), self._mask, *axes, self._tiles, self._tile
 
 
 def _plan(n: int) -> Plan:

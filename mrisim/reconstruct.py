@@ -336,6 +336,8 @@ def _solution(name: str, right: Array, encode: Encoding, regularisation: float, 
 
     image = array_module(right).zeros_like(right)
     if name == "sense":
+        if encode.N.solves(right):
+            return encode.N.solved(right, n_iterations, regularisation)
         n_axes = 1 if encode.whole_lines else 2
         return solved(
             BlockwiseConjugateGradient(encode.N, right, image, n_iterations, n_axes=n_axes, damping=regularisation)

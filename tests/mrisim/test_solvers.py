@@ -89,6 +89,27 @@ def test_several_slices_at_once_are_those_of_each_alone(kind):
         assert relative_difference(one, image_of(maps, data)) < 1e-5
 
 
+@pytest.mark.parametrize("shape", [(5, 12, 9), (3, 40, 20)])
+def test_the_compiled_solver_takes_the_steps_of_the_common_one(shape):
+    problems = [encoding_problem(shape, "samples", seed) for seed in range(2)]
+    sampled = problems[0][1]
+    csm, kspace = (
+        np.stack([scale * one[part] for scale, one in zip((1, 3), problems, strict=True)]) for part in (0, 3)
+    )
+    encode = Encoding(csm, sampled)
+    right = encode.H(kspace)
+    normal, before = encode.N, right.copy()
+    for n_iterations in (9, 2):
+        common = BlockwiseConjugateGradient(normal, right, np.zeros_like(right), n_iterations, n_axes=2, damping=5.0)
+        assert normal.solves(right)
+        got = normal.solved(right, n_iterations, 5.0)
+        assert got.dtype == np.complex64 and relative_difference(got, solved(common)) < 1e-5
+    np.testing.assert_array_equal(right, before)
+    assert not normal.solved(np.zeros_like(right), 3, 0.0).any()
+    assert not normal.solves(right.astype(complex)), "double precision has no compiled loops"
+    assert not Encoding(csm, np.ones(shape[1:], bool)).N.solves(right), "readout positions are solved apart"
+
+
 @pytest.fixture(params=[np.complex64, complex], ids=["single", "double"])
 def normal_equations(request):
     """Return E, a right side and a start of zeros, the eigenvalues of the normal operator up to 1."""
