@@ -18,6 +18,7 @@ def describe(path: Path) -> dict[str, Any]:
     scan = formats.read(path)
     acquisition = scan.acquisition
     n_lines = scan.matrix[1]
+    whole_lines = bool((scan.sampled == scan.sampled.any(axis=0)).all())
     return {
         "file": path.name,
         "format": formats.detect(path),
@@ -29,6 +30,7 @@ def describe(path: Path) -> dict[str, Any]:
         "recon_shape": list(acquisition.recon_shape) if acquisition.recon_shape else None,
         "readout_oversampling": acquisition.readout_oversampling,
         "acquired_lines": f"{scan.sampled_lines.size} of {n_lines}",
+        "acquired_samples": None if whole_lines else f"{scan.sampled.sum()} of {scan.sampled.size}",
         "fully_sampled": scan.fully_sampled,
         "field_strength_t": acquisition.field_strength_t,
         "corrupt_slices": list(formats.corrupt_slices(scan)),

@@ -111,6 +111,8 @@ def read(path: Path, *, slices: slice | list[int] | None = None) -> Scan:
             )
     if array.shape[READ] == 1:
         raise DataError(f"{name} has the size 1 in READ, the layout of non-Cartesian data; expected Cartesian k-space")
+    if array.shape[READ] == 3 and not array.imag.any():
+        raise DataError(f"{name} has three real values in READ, a trajectory; expected Cartesian k-space")
     if array.shape[PHASE2] > 1 and array.shape[SLICE] > 1:
         raise DataError(f"{name} has both PHASE2 and SLICE; expected a 2-D multi-slice scan or one 3-D slab")
     kspace = _scan_axes(array)

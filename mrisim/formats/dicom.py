@@ -27,8 +27,7 @@ def read(path: Path, slices: slice | Sequence[int] | None) -> MagnitudeVolume:
     first = series[0]
     chosen = selected(len(series), slices)
     transposed = _phase_encode_is_vertical(first)
-    planes = [_pixels(series[i], files[i], alone=len(chosen) == 1) for i in chosen]
-    magnitude = np.stack(planes).astype(np.float32)
+    magnitude = _magnitude([series[i] for i in chosen], [files[i] for i in chosen])
     spacing = [float(value) for value in getattr(first, "PixelSpacing", None) or (1.0, 1.0)]
     rows_mm, columns_mm = first.Rows * spacing[0], first.Columns * spacing[1]
     known: dict[str, Any] = _timing(first)
@@ -98,15 +97,23 @@ def _phase_encode_is_vertical(data: Any) -> bool:
     return _value_text(data, "InPlanePhaseEncodingDirection") == "COL"
 
 
-def _pixels(data: Any, file: Path, *, alone: bool) -> np.ndarray:
-    """Return the rescaled pixels; NaN where this one of several images is damaged."""
-    try:
-        with reading(file, "complete pixels of a known encoding"):
-            pixels = np.asarray(data.pixel_array, np.float32)
-    except DataError:
-        if alone:
-            raise
-        return np.full((data.Rows, data.Columns), np.nan, np.float32)
+def _magnitude(series: list[Any], files: list[Path]) -> np.ndarray:
+    """Return the rescaled pixels (slice, row, column); NaN where an image is damaged, an error where all are."""
+    magnitude = np.full((len(series), series[0].Rows, series[0].Columns), np.nan, np.float32)
+    errors = []
+    for plane, data, file in zip(magnitude, series, files, strict=True):
+        try:
+            plane[:] = _pixels(data, file)
+        except DataError as error:
+            errors.append(error)
+    if len(errors) == len(series):
+        raise errors[0]
+    return magnitude
+
+
+def _pixels(data: Any, file: Path) -> np.ndarray:
+    with reading(file, "complete pixels of a known encoding"):
+        pixels = np.asarray(data.pixel_array, np.float32)
     slope, intercept = _rescale(data)
     return pixels * np.float32(slope) + np.float32(intercept)
 
@@ -172,7 +179,7 @@ def _derived(data: Any, plane: np.ndarray, description: str) -> Any:
     """Return a copy of a data set with the new pixels, new UIDs, and the words that say that it is derived."""
     import copy
 
-    from pydicom.uid import ExplicitVRLittleEndian, generate_uid
+    from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, generate_uid
 
     output = copy.deepcopy(data)
     output.remove_private_tags()
@@ -180,17 +187,19 @@ def _derived(data: Any, plane: np.ndarray, description: str) -> Any:
     stored = np.dtype(f"{'i' if data.PixelRepresentation else 'u'}{data.BitsAllocated // 8}")
     lowest, highest = _stored_range(int(data.BitsStored), bool(data.PixelRepresentation))
     pixels = np.clip(np.rint((plane - intercept) / slope), lowest, highest).astype(stored)
-    output.PixelData = pixels.astype(stored.newbyteorder("<")).tobytes()
-    output["PixelData"].VR = "OW"
+    # Big endian stays: other words of the file have that order. Single bytes are OB, since it swaps words of them.
+    big_endian = data.file_meta.TransferSyntaxUID == ExplicitVRBigEndian
+    output.PixelData = pixels.astype(stored.newbyteorder(">" if big_endian else "<")).tobytes()
+    output["PixelData"].VR = "OB" if stored.itemsize == 1 else "OW"
     # The same input and description give the same UIDs: a replay gives the same bytes.
     key = [str(data.SOPInstanceUID), description]
     output.SOPInstanceUID = generate_uid(entropy_srcs=["instance", *key])
     output.SeriesInstanceUID = generate_uid(entropy_srcs=["series", str(data.SeriesInstanceUID), description])
     output.file_meta.MediaStorageSOPInstanceUID = output.SOPInstanceUID
-    output.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    output.file_meta.TransferSyntaxUID = ExplicitVRBigEndian if big_endian else ExplicitVRLittleEndian
     kinds = [str(part) for part in getattr(data, "ImageType", None) or ()]
     output.ImageType = ["DERIVED", "SECONDARY", *kinds[2:]]
-    output.DerivationDescription = f"Simulated MR artifact: {description}"[:1024]
+    output.DerivationDescription = (description or "Simulated MR artifact")[:1024]
     output.SeriesDescription = "Simulated MR artifact"
     for name in ("SmallestImagePixelValue", "LargestImagePixelValue"):
         if name in output:

@@ -29,6 +29,10 @@ NOT_IMAGING = {
 """Flags of readouts that belong to no image (ismrmrd.h, ISMRMRD_AcquisitionFlags; bit number = value - 1)."""
 
 
+PIXEL_TOLERANCE = 0.1
+"""Relative difference of pixel sizes up to which an image counts as not interpolated: headers round what they state."""
+
+
 @dataclass(frozen=True)
 class ReadoutPlan:
     """The place of each imaging readout of a measurement, and what its header says of the scan."""
@@ -89,7 +93,13 @@ def plan_readouts(header: Header, records: np.ndarray, name: str) -> ReadoutPlan
     if imaging["sample_time_us"][0] > 0:
         known["dwell_time_us"] = float(imaging["sample_time_us"][0])
     if header.recon_matrix is not None:
-        known["recon_shape"] = (header.recon_matrix[2] if is_3d else header.recon_matrix[0], header.recon_matrix[1])
+        axes = (2, 1) if is_3d else (0, 1)
+        known["recon_shape"] = (header.recon_matrix[axes[0]], header.recon_matrix[1])
+        if any(_has_other_pixels(header, axis, matrix, fov_mm) for axis in axes):
+            notes.append(
+                f"the header's image of {known['recon_shape']} has other pixels than k-space: images keep "
+                "those of k-space and are cropped or padded to that matrix, not interpolated"
+            )
     return ReadoutPlan(
         shape=(len(slice_counters), matrix[2], int(n_coils[0]), matrix[0], matrix[1]),
         is_3d=is_3d,
@@ -143,6 +153,14 @@ def _encoded_space(
         notes.append("the readout oversampling of the header had been removed from the data")
         return (cropped, *matrix[1:]), (fov_mm[0] / oversampling, *fov_mm[1:]), 1.0
     return matrix, fov_mm, oversampling
+
+
+def _has_other_pixels(header: Header, axis: int, matrix: tuple[int, ...], fov_mm: tuple[float, ...]) -> bool:
+    """Return whether the image of the header is interpolated along an axis; stated fields of view are rounded."""
+    if header.recon_matrix is None or header.recon_fov_mm is None:
+        return False
+    pixel_ratio = (header.recon_fov_mm[axis] / header.recon_matrix[axis]) / (fov_mm[axis] / matrix[axis])
+    return not 1 - PIXEL_TOLERANCE <= pixel_ratio <= 1 + PIXEL_TOLERANCE
 
 
 def _position(header: Header, step: str, counter: np.ndarray, size: int, name: str) -> np.ndarray:

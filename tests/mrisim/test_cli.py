@@ -22,6 +22,7 @@ from PIL import Image
 from mrisim import formats
 from mrisim.artifacts import KINDS
 from mrisim.cli import main
+from mrisim.formats.bart import write_cfl
 from mrisim.phantoms.default import default_scan
 
 
@@ -288,6 +289,16 @@ def test_info_convert_kinds_recon_selftest(mrisim, tmp_path: Path, scan_file: Pa
     checks = json.loads(mrisim("selftest", "--device", "cpu", "--json").out)["checks"]
     assert {check["subject"] for check in checks} == {"fourier", *KINDS, "reconstruction"}
     assert all(check["passed"] for check in checks)
+
+
+def test_info_counts_the_samples_where_a_line_has_gaps(mrisim, tmp_path: Path) -> None:
+    kspace = np.ones((6, 5, 4), np.complex64)
+    kspace[:, 1:4, 2] = 0  # the line has two of five second phase encodes
+    write_cfl(tmp_path / "slab", kspace.transpose(0, 2, 1))
+    told = json.loads(mrisim("info", tmp_path / "slab.cfl", "--json").out)
+    assert (told["acquired_lines"], told["acquired_samples"]) == ("4 of 4", "17 of 20")
+    write_cfl(tmp_path / "whole", np.ones((6, 5), np.complex64))
+    assert json.loads(mrisim("info", tmp_path / "whole.cfl", "--json").out)["acquired_samples"] is None
 
 
 def test_dry_run_writes_nothing(mrisim, tmp_path: Path, scan_file: Path) -> None:

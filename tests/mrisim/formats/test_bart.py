@@ -171,6 +171,12 @@ def test_other_dimensions_are_refused(tmp_path, random_samples, shape, message):
         formats.read(tmp_path / "a.cfl")
 
 
+def test_a_trajectory_is_refused(tmp_path):
+    bart(tmp_path, "traj", "-r", "-x32", "-y16", "radial")
+    with pytest.raises(DataError, match=r"^radial.cfl has three real values in READ, a trajectory"):
+        formats.read(tmp_path / "radial.cfl")
+
+
 def test_broken_pairs(tmp_path, random_samples):
     write_cfl(tmp_path / "a", random_samples((4, 5, 1, 2)))
     data, header = tmp_path / "a.cfl", tmp_path / "a.hdr"

@@ -280,6 +280,17 @@ def test_lines_that_are_no_longer_acquired_are_left_out(tmp_path, fastmri_header
     assert np.array_equal(again.sampled, sampled) and np.array_equal(again.kspace, under.kspace)
 
 
+@pytest.mark.parametrize("columns, told", [(24, False), (48, True), (12, True)])
+def test_an_image_matrix_of_other_pixels_is_told(tmp_path, columns, told):
+    path = generated(tmp_path / "a.h5", "-m24", "-c2")
+    with h5py.File(path, "r+") as file:
+        before, after = file["dataset/xml"][0].decode().split("<reconSpace>")
+        file["dataset/xml"][0] = f"{before}<reconSpace>" + after.replace("<y>24</y>", f"<y>{columns}</y>", 1)
+    acquisition = formats.read(path).acquisition
+    assert acquisition.recon_shape == (24, columns)
+    assert any("has other pixels than k-space" in note for note in acquisition.notes) == told
+
+
 def test_new_file_reads_back(tmp_path, fastmri_file):
     source, target = tmp_path / "in.h5", tmp_path / "out.mrd"
     fastmri_file(source)
