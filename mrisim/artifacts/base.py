@@ -74,6 +74,8 @@ class ArtifactSpec(BaseModel):
     slices_share: ClassVar[bool] = False
     """Whether slices that are corrupted together cost less than each alone, even where they leave the cache."""
     latents_type: ClassVar[type]
+    only_where: ClassVar[dict[str, tuple[str, str]]] = {}
+    """Parameters that mean something where another one has a certain value: (that one's name, value) by name."""
 
     @classmethod
     def at_level(cls, level: int, *, n_coils: int = 8, **parameters: Any) -> Self:
@@ -82,7 +84,7 @@ class ArtifactSpec(BaseModel):
         Raises
         ------
         ConfigError
-            If the level is not 0..5.
+            If the level is not 0..5, or a parameter has no effect beside the others.
         pydantic.ValidationError
             If a parameter is unknown or out of bounds.
         """
@@ -90,7 +92,14 @@ class ArtifactSpec(BaseModel):
             raise ConfigError(f"level of {kind_name(cls)} is {level}; expected 0 (off) to {N_LEVELS}")
         ladder, severity = cls.ladder(parameters)
         value = cls.identity if level == 0 else level_value(ladder, level, n_coils)
-        return cls(**{"level": level, severity: value, **parameters})
+        spec = cls(**{"level": level, severity: value, **parameters})
+        for name in parameters:
+            other, needed = cls.only_where.get(name, ("", ""))
+            if other and getattr(spec, other) != needed:
+                raise ConfigError(
+                    f"{kind_name(cls)}.{name} has no effect where {other} is {getattr(spec, other)}; expected {needed}"
+                )
+        return spec
 
     @classmethod
     def ladder(cls, parameters: dict[str, Any]) -> tuple[str, str]:

@@ -67,6 +67,10 @@ class Ghosting(ArtifactSpec):
     severity: ClassVar[str] = "phase_rad"
     identity: ClassVar[float] = 0.0
     latents_type: ClassVar[type] = GhostingLatents
+    only_where: ClassVar[dict[str, tuple[str, str]]] = {
+        **dict.fromkeys(("phase_rad", "delay_us"), ("mode", "nyquist")),
+        **dict.fromkeys(("modulation", "modulated", "frequency_hz", "ordering"), ("mode", "pulsation")),
+    }
 
     @classmethod
     def ladder(cls, parameters: dict[str, Any]) -> tuple[str, str]:

@@ -81,6 +81,7 @@ class Motion(ArtifactSpec):
     needs_object_model: ClassVar[bool] = True
     slices_share: ClassVar[bool] = True
     latents_type: ClassVar[type] = MotionLatents
+    only_where: ClassVar[dict[str, tuple[str, str]]] = {"frequency_hz": ("trajectory", "periodic")}
 
     def draw(self, scan: Scan, *, rng: np.random.Generator) -> MotionLatents:
         """Draw the trajectory and read it off at the time of every acquired line."""

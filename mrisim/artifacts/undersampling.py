@@ -65,6 +65,7 @@ class Undersampling(ArtifactSpec):
     severity: ClassVar[str] = "acceleration"
     identity: ClassVar[float] = 1.0
     latents_type: ClassVar[type] = UndersamplingLatents
+    only_where: ClassVar[dict[str, tuple[str, str]]] = {"density_power": ("pattern", "variable-density")}
 
     def draw(self, scan: Scan, *, rng: np.random.Generator) -> UndersamplingLatents:
         """Draw one number a line; the patterns of all accelerations come from them, nested."""

@@ -96,6 +96,21 @@ def test_a_parameter_overrides_the_level_alone(mrisim, tmp_path: Path, scan_file
         (["--kind", "motion", "--param", "motion.rms=-1"], 2, "motion.rms"),
         (["--kind", "motion", "--param", "motion.speed=1"], 2, "motion.speed"),
         (["--kind", "motion", "--param", "noise.snr=1"], 2, "noise"),
+        (
+            ["--kind", "ghosting", "--param", "ghosting.modulation=0.5"],
+            2,
+            "ghosting.modulation has no effect where mode is nyquist; expected pulsation",
+        ),
+        (
+            ["--kind", "motion", "--param", "motion.frequency_hz=1"],
+            2,
+            "motion.frequency_hz has no effect where trajectory is walk; expected periodic",
+        ),
+        (
+            ["--kind", "undersampling", "--param", "undersampling.density_power=2"],
+            2,
+            "undersampling.density_power has no effect where pattern is random; expected variable-density",
+        ),
         (["--kind", "motion", "--param", "rms=1"], 2, "KIND.NAME=VALUE"),
         (["--kind", "motion", "--recon", "magic"], 2, "l1-wavelet"),
         (["--kind", "motion", "--slices", "3"], 2, "A:B"),

@@ -6,6 +6,7 @@ from pydantic import ValidationError
 
 from mrisim.artifacts import ALIASES, ARTIFACT, KINDS, spec_class
 from mrisim.artifacts.base import Check, level_table, level_value
+from mrisim.corrupt import corrupt
 from mrisim.errors import ConfigError
 from mrisim.seeding import stream
 from mrisim.testing import modelled_scan
@@ -88,6 +89,44 @@ def test_a_given_parameter_overrides_the_level(kind):
     severity = KINDS[kind].severity
     spec = KINDS[kind].at_level(3, **{severity: 2.0})
     assert getattr(spec, severity) == 2.0 and spec.level == 3
+
+
+IDLE = [
+    ("ghosting", "phase_rad", 1.0, "pulsation"),
+    ("ghosting", "delay_us", 2.0, "pulsation"),
+    ("ghosting", "modulation", 0.4, "nyquist"),
+    ("ghosting", "modulated", "phase", "nyquist"),
+    ("ghosting", "frequency_hz", 2.0, "nyquist"),
+    ("ghosting", "ordering", "tse", "nyquist"),
+    ("motion", "frequency_hz", 1.0, "walk"),
+    ("undersampling", "density_power", 1.0, "equispaced"),
+]
+"""Parameters, and where they mean nothing."""
+
+
+def test_every_parameter_that_can_be_idle_is_known():
+    assert {(kind, name) for kind, spec in KINDS.items() for name in spec.only_where} == {one[:2] for one in IDLE}
+
+
+@pytest.mark.parametrize(("kind", "name", "value", "elsewhere"), IDLE)
+def test_a_parameter_without_effect_is_refused_and_has_none(kind, name, value, elsewhere):
+    other, needed = KINDS[kind].only_where[name]
+    assert getattr(KINDS[kind].at_level(3, **{other: needed, name: value}), name) == value
+    with pytest.raises(ConfigError, match=f"^{kind}.{name} has no effect where {other} is {elsewhere}; expected"):
+        KINDS[kind].at_level(3, **{other: elsewhere, name: value})
+
+    def outcome(spec):
+        done = corrupt(scan, [spec], seed=4).scan
+        return done.kspace, done.sampled
+
+    def differs(mode):
+        plain = KINDS[kind].at_level(3, **{other: mode})
+        pairs = zip(outcome(plain), outcome(plain.model_copy(update={name: value})), strict=True)
+        return any(not np.array_equal(one, changed) for one, changed in pairs)
+
+    rng = np.random.default_rng(0)
+    scan = modelled_scan(rng.normal(size=(1, 20, 31)) + 1j, rng.normal(size=(1, 4, 20, 31)) + 0.5j)
+    assert not differs(elsewhere) and differs(needed)
 
 
 @BY_KIND
