@@ -202,7 +202,15 @@ def evaluate(
     if predictions is not None:
         from diagnose.evaluate import evaluate_predictions
 
-        result = evaluate_predictions(predictions, out or Path(f"{predictions.name.split('.')[0]}-results"))
+        idle = {
+            "--kind": kind, "--levels": levels != "0..5", "--recon": recon != "rss", "--adapt": adapt, "--seed": seed,
+            "--validation-shifts": validation_shifts, "--test-on": test_on, "--every-epoch": every_epoch,
+            "--data": data, "--labels": labels, "--dry-run": dry_run,
+        }  # fmt: skip
+        for name, given in idle.items():
+            if given:
+                raise UsageError(f"{name} has no meaning with --predictions, which are made already")
+        result = evaluate_predictions(predictions, out, overwrite=overwrite)
     else:
         from diagnose.adapt import parse_adaptation
         from diagnose.training.loop import Watch

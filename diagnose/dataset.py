@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -118,8 +118,9 @@ def load_slice_table(request: DataRequest) -> SliceTable:
     label_map = load_label_map(request.label_map)
     annotations = read_annotations(table)
     list_file = table.with_name(table.stem + "_file_list.csv")
-    files_read = read_file_list(list_file) if list_file.is_file() else sorted({row.file for row in annotations})
-    volumes, notes = _joined(volumes, [Path(name).stem for name in files_read], request, table.name)
+    annotated = {row.file for row in annotations}
+    files_read = set(read_file_list(list_file)) if list_file.is_file() else annotated
+    volumes, notes = _joined(volumes, files_read, annotated, request, table.name)
     known = {volume.stem: volume.n_slices for volume in volumes}
     labels = label_slices([row for row in annotations if row.file in known], known, label_map, known)
     volumes, split_notes = split_volumes(volumes, request.split, request.split_seed)
@@ -148,11 +149,11 @@ def load_slice_table(request: DataRequest) -> SliceTable:
 
 
 def _joined(
-    volumes: list[Volume], files_read: Sequence[str], request: DataRequest, table: str
+    volumes: list[Volume], read: set[str], annotated: set[str], request: DataRequest, table: str
 ) -> tuple[list[Volume], list[str]]:
     """Keep the volumes that were read by the radiologist; refuse, or note, what does not match."""
-    read, present = set(files_read), {volume.stem for volume in volumes}
-    without_file = sorted(read - present)
+    # A misspelt name in the table is in no list of files read: its findings must not be lost in silence.
+    without_file = sorted((read | annotated) - {volume.stem for volume in volumes})
     labelled = [volume for volume in volumes if volume.stem in read]
     # The distributor's test folders carry no label at all: they are another set, not an incomplete one.
     folders = {volume.path.parent for volume in labelled}

@@ -34,6 +34,7 @@ from diagnose.torch_device import CPU, resolve_device
 from diagnose.trained_model import TrainedModel
 from diagnose.training.loop import Watch
 from mrisim.errors import ConfigError
+from mrisim.files import sha256_of_file
 from mrisim.output_folder import discard
 
 PREDICTIONS, RESULTS, PARTS, PSEUDO_COUNTS = "predictions.csv.gz", "results.csv", "parts", "pseudo-counts"
@@ -249,17 +250,43 @@ def estimate(
     })  # fmt: skip
 
 
-def evaluate_predictions(path: Path, out: Path) -> EvaluationResult:
+def evaluate_predictions(path: Path, out: Path | None = None, *, overwrite: bool = False) -> EvaluationResult:
     """Make the results of a stranger's prediction table; no model is needed.
+
+    Parameters
+    ----------
+    path : Path
+    out : Path, optional
+        ``<name of the table>-results`` by default.
+    overwrite : bool
+        Replace the results of another table, or another evaluation.
 
     Raises
     ------
     DataError
         If the table cannot be read or has no clean test rows.
+    ConfigError
+        If `out` holds something else.
     """
-    results = shift_results(read_table(path))
-    write_results(out / RESULTS, results)
-    return EvaluationResult(out, results, ())
+    blocks = read_table(path)
+    results = shift_results(blocks)
+    runs = list(dict.fromkeys(block.cell.run for block in blocks))
+    record = {"predictions_sha256": sha256_of_file(path), "runs": runs}
+    named = Path(f"{path.name.removesuffix('.gz').removesuffix('.csv')}-results")
+    folder = open_output(out or named, Path(), record, overwrite)
+    write_results(folder / RESULTS, results)
+    discard(folder)
+    return EvaluationResult(folder, results, _shared_patients(blocks))
+
+
+def _shared_patients(blocks: Sequence[PredictionBlock]) -> tuple[str, ...]:
+    """Say whether a table, whose split nobody here has checked, judges patients by thresholds that they helped set."""
+    val, test = ({p for b in blocks if b.cell.split == split for p in b.patients.tolist()} for split in ("val", "test"))
+    if not val & test:
+        return ()
+    return (
+        f"{len(val & test)} patients are in val and in test: decisions are judged on patients that set the threshold",
+    )
 
 
 def _record_of(models: list[TrainedModel], request: EvaluationRequest) -> dict[str, Any]:

@@ -32,6 +32,7 @@ _DEFAULTS = {
     "level_table": "",
 }
 _CELL_TEXTS = ("run", "split", "kind", "recon", "adaptation", "level_table")
+_NAMES = ("item", "patient", "finding")
 _NUMBERS = ("level", "score", "label")
 _PIECE = 50_000
 """Rows that are read at a time: their texts are in memory, those of the whole table would not fit."""
@@ -140,7 +141,8 @@ class _Rows:
             levels, score, label = list(map(int, texts["level"])), _numbers(texts["score"]), _numbers(texts["label"])
         except ValueError:
             raise self._error(piece, last_line) from None
-        if not (np.isfinite(score).all() and np.isin(label, (0, 1)).all()):
+        named = all(all(map(str.strip, texts[column])) for column in _NAMES)
+        if not (named and np.isfinite(score).all() and np.isin(label, (0, 1)).all()):
             raise self._error(piece, last_line)
         texts = {column: (default,) * len(rows) for column, default in _DEFAULTS.items()} | texts
         try:
@@ -161,7 +163,12 @@ class _Rows:
             where = f"{self.name} line {place}"
             if values and len(values) != len(self.header):
                 return DataError(f"{where} has {len(values)} fields; expected {len(self.header)}, as in the first line")
-            level, score, label = (dict(zip(self.header, values, strict=False)).get(name, "0") for name in _NUMBERS)
+            row = dict(zip(self.header, values, strict=False))
+            for name in _NAMES:
+                # Nameless patients would be taken for one patient.
+                if not row.get(name, name).strip():
+                    return DataError(f"{where} has no {name}; expected one in each row")
+            level, score, label = (row.get(name, "0") for name in _NUMBERS)
             try:
                 usable = bool(np.isfinite(float(score))) and float(label) in (0, 1)
                 int(level)

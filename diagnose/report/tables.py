@@ -9,7 +9,6 @@ from typing import Any
 from diagnose.evaluation.shift_results import MEAN
 from diagnose.report.wording import arm_name, interval, number, p_value, percent, signed
 from diagnose.slice_images import CLEAN
-from diagnose.statistics.metrics import LEARNT_AUROC
 
 Record = Mapping[str, Any]
 
@@ -61,9 +60,8 @@ def clean_table(analysis: Record, arms: Sequence[Record]) -> Table:
             cell, runs = estimate_cell(estimate), _learnt_runs(analysis, arm, finding)
             n_learnt = sum(run["learnt"] for run in runs)
             if n_learnt < len(runs):
-                text = (
-                    f"not learnt (below {LEARNT_AUROC:.2f})" if not n_learnt else f"learnt in {n_learnt} of {len(runs)}"
-                )
+                below = number(analysis["plan"]["min_auroc"], 2)
+                text = f"not learnt (below {below})" if not n_learnt else f"learnt in {n_learnt} of {len(runs)}"
                 cell = Cell(cell.text, f"{cell.below}\n{text}", "unlearnt" if not n_learnt else "partly")
             cells.append(cell)
         table.append((finding, tuple(cells)))

@@ -60,6 +60,7 @@ class Annotation:
     """One row. ``box`` is (x, y, width, height) in pixels of the *up-down flipped* image; None: none, or unusable."""
 
     file: str
+    """Its stem (`stem_of`)."""
     slice: int
     study_level: bool
     box: tuple[int, int, int, int] | None
@@ -83,7 +84,7 @@ class SliceLabels:
         DataError
             If nobody read the file: it has no label, which is not the same as no finding.
         """
-        stem = Path(file).stem
+        stem = stem_of(file)
         if stem not in self.files_read:
             raise DataError(f"{stem} was not read by the radiologist; expected one of the {len(self.files_read)} files")
         return self.positive.get((stem, slice_index), (0,) * len(self.heads))
@@ -140,7 +141,7 @@ def label_slices(
     DataError
         A row of a file that was not read, a row outside the file, or a study-level finding without ``n_slices``.
     """
-    read = frozenset(Path(name).stem for name in files_read)
+    read = frozenset(map(stem_of, files_read))
     found: dict[tuple[str, int], set[str]] = {}
     for row in annotations:
         if row.file not in read:
@@ -165,6 +166,11 @@ def _slices_of(row: Annotation, label_map: LabelMap, n_slices: Mapping[str, int]
     return (row.slice,)
 
 
+def stem_of(file: str) -> str:
+    """Return the name that labels go by: without folders and ``.h5``; other dots, as in a DICOM UID, belong to it."""
+    return Path(file).name.removesuffix(".h5")
+
+
 def read_annotations(path: Path) -> tuple[Annotation, ...]:
     """Read a table with the columns of fastMRI+ (slice counted from 0).
 
@@ -184,12 +190,12 @@ def read_annotations(path: Path) -> tuple[Annotation, ...]:
 
 
 def read_file_list(path: Path) -> tuple[str, ...]:
-    """Read the names of the files that the radiologist read: one a line, no header.
+    """Read the names (stems) of the files that the radiologist read: one a line, no header.
 
     A line with a blank inside is no file name and is left out: the knee list of fastMRI+ ends with ``Knee data``.
     """
     lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
-    names = tuple(line for line in lines if line and " " not in line)
+    names = tuple(stem_of(line) for line in lines if line and " " not in line)
     if not names:
         raise DataError(f"{path.name} is empty; expected the names of the files that were read, one a line")
     return names
@@ -217,4 +223,4 @@ def _annotation(row: Mapping[str, str | None], where: str) -> Annotation:
     box = None
     if x is not None and y is not None and width is not None and height is not None:
         box = (x, y, width, height) if x >= 0 and y >= 0 and width > 0 and height > 0 else None
-    return Annotation(values["file"], index, values["study_level"] == "Yes", box, values["label"])
+    return Annotation(stem_of(values["file"]), index, values["study_level"] == "Yes", box, values["label"])

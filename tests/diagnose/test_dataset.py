@@ -92,6 +92,26 @@ def test_labels_of_missing_files_are_refused_or_left_out(own_cohort: Path):
     assert "left out" in table.notes[0] and len(table.volumes) == sum(N_PATIENTS.values()) - 1
 
 
+@pytest.mark.parametrize("stated", ["{}.h5", "multicoil_train/{}.h5"])
+def test_no_finding_is_lost_where_the_table_names_files_with_their_extension(own_cohort: Path, stated: str):
+    expected = load_slice_table(DataRequest(own_cohort)).labels
+    files = [path.stem for path in own_cohort.rglob("*.h5")]
+    rows = read_rows(own_cohort)
+    for row in rows[::2]:
+        row[0] = stated.format(row[0])
+    write_labels(own_cohort, [tuple(row) for row in rows], files)
+    assert np.array_equal(load_slice_table(DataRequest(own_cohort)).labels, expected)
+
+
+def test_findings_of_a_file_in_no_list_are_refused_or_left_out(own_cohort: Path):
+    rows = [tuple(row) for row in read_rows(own_cohort)]
+    rows[0] = ("FILE_train_000", *rows[0][1:])
+    write_labels(own_cohort, rows, [path.stem for path in own_cohort.rglob("*.h5")])
+    with pytest.raises(DataError, match=r"1 files that knee.csv labels are missing, the first is FILE_train_000"):
+        load_slice_table(DataRequest(own_cohort))
+    assert "left out" in load_slice_table(DataRequest(own_cohort, drop_incomplete=True)).notes[0]
+
+
 def test_files_without_labels_are_refused_or_left_out(own_cohort: Path):
     rows = [tuple(row) for row in read_rows(own_cohort) if row[0] != "file_val_001"]
     write_labels(own_cohort, rows, [path.stem for path in own_cohort.rglob("*.h5") if path.stem != "file_val_001"])

@@ -100,6 +100,8 @@ def test_norms_are_listed(diagnose, tmp_path: Path):
         (["evaluate"], 2, "expected run folders, or --predictions CSV; got neither"),
         (["evaluate", "nowhere"], 4, "nowhere holds no model.safetensors"),
         (["evaluate", "--predictions", "none.csv"], 4, "none.csv does not exist"),
+        (["evaluate", "--predictions", "x.csv", "--dry-run"], 2, "--dry-run has no meaning with --predictions"),
+        (["evaluate", "--predictions", "x.csv", "--levels", "5"], 2, "--levels has no meaning with --predictions"),
         (["evaluate", "x", "--kind", "blur"], 3, "kind is 'blur'; expected one of noise"),
         (["evaluate", "x", "--levels", "0..9"], 2, "expected levels from 0 to 5"),
         (["evaluate", "x", "--recon", "rss,grappa"], 2, "--recon names 'grappa'; expected some of rss"),

@@ -264,7 +264,7 @@ def test_the_order_of_rows_does_not_matter(tmp_path: Path):
     plain, shuffled = (
         {
             tuple(getattr(row, name) for name in key): row.auroc
-            for row in evaluate_predictions(tmp_path / name, tmp_path / "o").results
+            for row in evaluate_predictions(tmp_path / name, tmp_path / f"of-{name}").results
         }
         for name in ("table.csv", "shuffled.csv")
     )
@@ -290,6 +290,7 @@ def test_only_required_columns_are_needed(tmp_path: Path):
         (lambda lines: [lines[0], lines[1].replace(",0,a", ",zero,a"), *lines[2:]], "line 2: .*expected numbers"),
         (lambda lines: [line for line in lines if ",0,a" not in line and ",0,b" not in line], "has no clean test rows"),
         (lambda lines: lines[:1], "has no row"),
+        (lambda lines: [*lines[:3], lines[3].replace(",p1,", ",,"), *lines[4:]], "line 4 has no patient"),
     ],
 )
 def test_bad_tables_are_refused(tmp_path: Path, damage, message: str):
@@ -299,6 +300,37 @@ def test_bad_tables_are_refused(tmp_path: Path, damage, message: str):
     (tmp_path / "table.csv").write_text("\n".join(damage(lines)) + "\n")
     with pytest.raises(DataError, match=message):
         evaluate_predictions(tmp_path / "table.csv", tmp_path / "out")
+
+
+def stranger_table(path: Path, *, seed: int = 0, splits: tuple[str, ...] = ("test",)) -> Path:
+    """A table of 40 patients, the same ones in each split."""
+    rng, lines = np.random.default_rng(seed), ["item,patient,split,kind,level,finding,score,label"]
+    for split in splits:
+        lines += [f"i{n},p{n},{split},clean,0,a,{rng.normal() + n % 2:.3f},{n % 2}" for n in range(40)]
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def test_results_of_another_table_are_not_overwritten_unasked(tmp_path: Path, evaluated: Path, monkeypatch):
+    first, second = (stranger_table(tmp_path / f"model.v{n}.csv", seed=n) for n in (1, 2))
+    monkeypatch.chdir(tmp_path)
+    folders = [evaluate_predictions(path).folder for path in (first, second)]
+    assert [folder.name for folder in folders] == ["model.v1-results", "model.v2-results"]
+    kept = (folders[0] / "results.csv").read_bytes()
+    evaluate_predictions(first)
+    for folder in (folders[0], evaluated):
+        with pytest.raises(ConfigError, match="holds another analysis"):
+            evaluate_predictions(second, folder)
+    assert (folders[0] / "results.csv").read_bytes() == kept
+    evaluate_predictions(second, folders[0], overwrite=True)
+    assert (folders[0] / "results.csv").read_bytes() == (folders[1] / "results.csv").read_bytes() != kept
+
+
+def test_patients_that_set_the_threshold_they_are_judged_by_are_named(tmp_path: Path):
+    path = stranger_table(tmp_path / "table.csv", splits=("val", "test"))
+    (note,) = evaluate_predictions(path, tmp_path / "out").notes
+    assert note.startswith("40 patients are in val and in test")
+    assert evaluate_predictions(stranger_table(tmp_path / "test.csv"), tmp_path / "other").notes == ()
 
 
 def test_adaptations_stand_beside_frozen_and_idle_ones_are_named(runs: dict[str, Path], tmp_path: Path):

@@ -33,6 +33,15 @@ def test_arms_of_the_primary_protocol_stand_in_front(analysis: dict):
     assert arms.other_protocols == {}
 
 
+def test_what_is_not_learnt_is_said_by_the_limit_of_the_plan():
+    planted = PlantedStudy(n_seeds=2)
+    plan = replace(AnalysisPlan.of_runs(planted.runs), n_draws=200, learnt_auroc=0.99)
+    analysis = analyse(planted.blocks(), planted.runs, plan)
+    table = tables.clean_table(analysis, Arms.of(analysis).shown)
+    said = [cell.below for _, cells in table.rows for cell in cells if "below" in cell.below]
+    assert said and all("not learnt (below 0.99)" in text for text in said)
+
+
 def test_the_dose_table_holds_value_drop_and_share(analysis: dict):
     arms = Arms.of(analysis).shown
     table = tables.dose_table(analysis, arms, "motion")

@@ -142,6 +142,17 @@ def test_tables_that_a_spreadsheet_saved_are_read(tmp_path):
     assert read_file_list(files) == ("a", "b")
 
 
+def test_names_with_a_folder_an_extension_or_dots_are_one_stem(tmp_path):
+    names = ("a", "a.h5", "x/a.h5", "1.2.840")
+    annotations = rows(tmp_path, *(f"{name},{index},No,1,2,3,4,Meniscus Tear" for index, name in enumerate(names)))
+    assert [row.file for row in annotations] == ["a", "a", "a", "1.2.840"]
+    (tmp_path / "list.csv").write_text("a.h5\n1.2.840.h5\n")
+    read = read_file_list(tmp_path / "list.csv")
+    assert read == ("a", "1.2.840")
+    labels = label_slices(annotations, read, FOUR)
+    assert all(labels.vector("a.h5", index)[1] for index in range(3)) and labels.vector("1.2.840", 3)[1]
+
+
 def test_another_header_is_an_error(tmp_path):
     path = tmp_path / "knee.csv"
     path.write_text("file,slice,label\n")
