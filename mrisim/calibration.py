@@ -70,7 +70,7 @@ def estimate_csm(scan: Scan, *, device: str = "cpu") -> Array:
     if width < MIN_CALIBRATION_WIDTH:
         raise DataError(
             f"the fully sampled centre of k-space is {width} samples wide; expected {MIN_CALIBRATION_WIDTH} or more, "
-            "to estimate coil maps (or give the maps)"
+            "to estimate coil maps (or give the maps; after undersampling, a larger undersampling.acs_fraction)"
         )
     maps = np.empty(scan.kspace.shape, np.complex64)
     for index, slice_id in enumerate(scan.slice_ids):

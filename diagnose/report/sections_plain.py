@@ -28,7 +28,7 @@ FINAL = "Fixed in study.yaml before training."
 LIMITS = (
     "Corruptions here are simulated. Simulated motion flatters: in-plane rigid moves between lines, no through-plane "
     "motion, no spin history, no swallowing or breathing. A model that stands these may fall to the real ones.",
-    "Artifacts come one at a time and at five fixed doses; in a clinic they come together, and mostly mild.",
+    "Artifacts come one at a time and at fixed doses; in a clinic they come together, and mostly mild.",
     "One reconstruction pipeline of ours stands for what scanners do; vendors filter, interpolate and correct.",
 )
 PROCEDURAL = (

@@ -192,10 +192,11 @@ def read_annotations(path: Path) -> tuple[Annotation, ...]:
 def read_file_list(path: Path) -> tuple[str, ...]:
     """Read the names (stems) of the files that the radiologist read: one a line, no header.
 
-    A line with a blank inside is no file name and is left out: the knee list of fastMRI+ ends with ``Knee data``.
+    A line with a blank inside and without ``.h5`` is no file name and is left out: the knee list of fastMRI+ ends with
+    ``Knee data``.
     """
     lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
-    names = tuple(stem_of(line) for line in lines if line and " " not in line)
+    names = tuple(stem_of(line) for line in lines if line and (" " not in line or line.endswith(".h5")))
     if not names:
         raise DataError(f"{path.name} is empty; expected the names of the files that were read, one a line")
     return names

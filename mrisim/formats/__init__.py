@@ -228,4 +228,7 @@ def convert(source: Path | str, target: Path | str) -> list[str]:
         image = resize_centred(image, scan.acquisition.recon_shape)
     write(target, scan, image, layout=layout, clean_reconstruction=image)
     kspace = f"{scan.acquisition.kspace_origin} k-space {scan.kspace.shape}"
-    return [f"{Path(source).name} -> {target.name}: {layout}, {kspace}", *scan.acquisition.notes]
+    lines = [f"{Path(source).name} -> {target.name}: {layout}, {kspace}", *scan.acquisition.notes]
+    if layout == "bart":
+        lines.append("BART files hold samples alone: field of view, timing and noise covariance are not in it")
+    return lines

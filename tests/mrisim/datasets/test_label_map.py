@@ -164,6 +164,8 @@ def test_the_stray_last_line_of_the_knee_list_is_no_file(tmp_path):
     path = tmp_path / "knee_file_list.csv"
     path.write_text("file1000001\nfile1002570\nKnee data\n")
     assert read_file_list(path) == ("file1000001", "file1002570")
+    path.write_text("knee 01.h5\nKnee data\n")
+    assert read_file_list(path) == ("knee 01",)
     path.write_text("\n")
     with pytest.raises(DataError, match="is empty"):
         read_file_list(path)
