@@ -55,9 +55,9 @@ def draw_all(
         "window of the clean image"
     )
     paths = [out / f"{name}{ending}" for ending in ("-levels.png", "-levels.gif", "-levels.html")]
-    save_contact_sheet(paths[0], rows, window)
-    save_animation(paths[1], rows, window)
-    save_page(paths[2], rows, window, caption)
+    save_contact_sheet(paths[0], rows, window, scan.voxel_mm)
+    save_animation(paths[1], rows, window, scan.voxel_mm)
+    save_page(paths[2], rows, window, caption, scan.voxel_mm)
     return paths
 
 

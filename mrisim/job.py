@@ -243,7 +243,7 @@ def write_item(out: Path, item: Item, label: str, clean: Scan, corrupted: Scan, 
     )
     picture = stem.with_name(stem.name + formats.PREVIEW)
     middle = corrupted.n_slices // 2
-    preview.save_comparison(picture, images.before[middle], images.after[middle], label)
+    preview.save_comparison(picture, images.before[middle], images.after[middle], label, corrupted.voxel_mm)
     return [main, picture]
 
 
