@@ -14,6 +14,7 @@ command to exit, so that their rate comes from the difference between many files
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -137,15 +138,23 @@ def without_work(counts: Sequence[int], folder: Path) -> Iterator[Contender]:
     """Give what a batch costs whose files are listed, or done already."""
     for count in counts:
         many, done = folder / f"many{count}", folder / f"done{count}"
-        tiny = write_file(many / "scan00000.h5", scan_of(16, 2))
+        # larger than what a fingerprint reads of a file
+        first = write_file(many / "scan00000.h5", scan_of(128, 8))
         for index in range(1, count):
-            os.link(tiny, many / f"scan{index:05d}.h5")
+            os.link(first, many / f"scan{index:05d}.h5")
         items = find_items([many])
         output_folder.open_output(done, JOB, [], overwrite=False)
-        for item in items:
-            (done / f"{item.item_id}.json").touch()
+        batch.run(items[:1], JOB, done)
+        for item in items[1:]:
+            shutil.copy(done / "scan00000.json", done / f"{item.item_id}.json")
         yield Contender(f"listed {count}", partial(find_items, [many]), "no scan is read")
-        yield Contender(f"done {count}", partial(batch.run, items, JOB, done), "no scan is read")
+        yield Contender(f"done {count}", partial(resume, items, done), "sidecars, and parts of each input")
+
+
+def resume(items: Sequence[Item], folder: Path) -> None:
+    """Run a batch of which everything is done."""
+    reports = batch.run(items, JOB, folder)
+    assert all(report.resumed for report in reports), reports[0].failures
 
 
 def by_workers(sizes: Sizes, folder: Path, dask: dict[int, str]) -> Iterator[Contender]:
