@@ -30,6 +30,10 @@ LANES = 16
 BUNDLE = LANES // 2
 """Slices side by side in a grid."""
 _BLOCK = 64
+MAPS = 8
+"""Maps under which a strip is interpolated before coils see it: their changes are then still in the nearest caches."""
+COILS = 4
+"""Coils that see a strip at once: twice as many sums go on side by side as an instruction takes cycles."""
 AHEAD = 8
 """Samples of a column from the first one under the kernel to those of the next rows of pixels, not asked for yet."""
 FETCHED = 4
@@ -82,6 +86,18 @@ class _Vectors:
         spread = self.pick(builder.insert_element(empty, rest, ir.Constant(ir.IntType(32), 0)), [0] * TAP_LANES)
         total = self.multiply_add(spread, increment, at_entry)
         return builder.fpext(total, ir.VectorType(ir.DoubleType(), TAP_LANES)) if self._is_double else total
+
+    def sums(self, rows: list[Any]) -> Any:
+        """Return the sums over the lanes of eight vectors in one vector."""
+        for half in (8, 4, 2):  # each vector then holds the sums of twice as many, of half as many lanes each
+            lower, upper = ([lane for lane in range(2 * LANES) if lane & half == part] for part in (0, half))
+            rows = [
+                self._builder.fadd(self.pick_from(one, other, lower), self.pick_from(one, other, upper))
+                for one, other in zip(rows[::2], rows[1::2], strict=True)
+            ]
+        (row,) = rows
+        even, odd = (self.pick(row, list(range(part, LANES, 2))) for part in (0, 1))
+        return self._builder.fadd(even, odd)
 
     def store(self, vector: Any, pointer: Any, index: Any) -> None:
         """Write a vector to pointer[index] and on."""
@@ -210,6 +226,37 @@ def _change_eight(typing_context, values, at, moved, moved_at, still, still_at, 
 
 
 @intrinsic
+def _see_four(typing_context, maps, at, changes, change_at, seen, seen_at):
+    """Add to seen.flat[seen_at:] what four coils, maps.flat[at:] and the next rows, see of one strip of changes."""
+    signature = types.void(maps, types.int64, changes, types.int64, seen, types.int64)
+
+    def generate(context, builder, signature, arguments):
+        of_maps, at, of_changes, change_at, of_seen, seen_at = arguments
+        maps, changes, seen = (
+            context.make_array(signature.args[place])(context, builder, value=value)
+            for place, value in ((0, of_maps), (2, of_changes), (4, of_seen))
+        )
+        vectors = _Vectors(context, builder, signature.args[0].dtype)
+        stride = builder.extract_value(maps.shape, 2)
+        signs = ir.Constant(vectors.values, [1.0, -1.0] * (LANES // 2))
+        totals = [None] * (2 * COILS)
+        for group in range(0, 2 * _BLOCK, LANES):
+            change = vectors.load(changes.data, builder.add(change_at, ir.Constant(ir.IntType(64), group)))
+            factors = builder.fmul(change, signs), vectors.pick(change, [lane ^ 1 for lane in range(LANES)])
+            one = builder.add(at, ir.Constant(ir.IntType(64), group))
+            for coil in range(COILS):
+                of_coil = vectors.load(maps.data, one)
+                for part, factor in enumerate(factors):  # their sums over the lanes are real and imaginary part
+                    totals[2 * coil + part] = vectors.multiply_add(of_coil, factor, totals[2 * coil + part])
+                one = builder.add(one, stride)
+        eight = vectors.sums(totals)
+        vectors.store(builder.fadd(vectors.load(seen.data, seen_at, eight.type), eight), seen.data, seen_at)
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+@intrinsic
 def _fetch(typing_context, grid, at):
     """Ask for the line of the cache that holds grid.flat[at]: it is on its way while other pixels are summed."""
     signature = types.void(grid, types.int64)
@@ -330,36 +377,35 @@ def resample(grid, table, matrix, offset, values):
 
 
 @numba.njit(nogil=True, error_model="numpy")
-def _change_row(grid, lanes, table, matrices, offsets, still, row, wave, values):
-    """Fill values (slice, map, columns x 2) with (one row under each of many maps, less that at rest) x wave."""
-    n_slices, n_maps, n_columns = values.shape[0], values.shape[1], values.shape[2] // 2
-    room, sums, apart = _room(), np.zeros(_BLOCK * LANES, grid.dtype), np.empty((BUNDLE, 2 * _BLOCK), grid.dtype)
-    # Strip by strip: all poses of a strip look at nearly the same samples.
-    for begin in range(0, n_columns, _BLOCK):
-        n = min(_BLOCK, n_columns - begin)
-        for line in range(n_maps):
-            _positions(grid, lanes, matrices[line], offsets[line], (still.shape[1], n_columns), row, begin, n, room)
-            wave_at = 2 * (line * n_columns + begin)
-            for index in range(n_slices):
-                if lanes == 1:
-                    _one(grid, index, table, room, n, apart)
-                elif index % BUNDLE == 0:
-                    _bundle(grid, index // BUNDLE, table, room, n, sums, apart)
-                moved_at = (index % lanes) * apart.shape[1]
-                still_at = 2 * ((index * still.shape[1] + row) * n_columns + begin)
-                at = 2 * ((index * n_maps + line) * n_columns + begin)
-                for i in range(0, 2 * n - LANES + 1, LANES):
-                    _change_eight(  # type: ignore[call-arg]
-                        values, np.int64(at + i), apart, np.int64(moved_at + i),
-                        still, np.int64(still_at + i), wave, np.int64(wave_at + i),
-                    )  # fmt: skip
-                for i in range(n - n % BUNDLE, n):
-                    column = 2 * (begin + i)
-                    real = apart[index % lanes, 2 * i] - still[index, row, column]
-                    imaginary = apart[index % lanes, 2 * i + 1] - still[index, row, column + 1]
-                    wave_real, wave_imaginary = wave[line, column], wave[line, column + 1]
-                    values[index, line, column] = real * wave_real - imaginary * wave_imaginary
-                    values[index, line, column + 1] = real * wave_imaginary + imaginary * wave_real
+def _change_strip(grid, lanes, table, matrices, offsets, still, row, begin, wave, first_map, work, changes):
+    """Fill changes (slice, map, columns x 2) with (a strip of a row under some maps, less that at rest) x wave."""
+    n_slices, n_maps, n_columns = changes.shape[0], min(MAPS, len(matrices) - first_map), still.shape[2] // 2
+    room, sums, apart = work
+    n = min(_BLOCK, n_columns - begin)
+    for place in range(n_maps):
+        line = first_map + place
+        _positions(grid, lanes, matrices[line], offsets[line], (still.shape[1], n_columns), row, begin, n, room)
+        wave_at = 2 * (line * n_columns + begin)
+        for index in range(n_slices):
+            if lanes == 1:
+                _one(grid, index, table, room, n, apart)
+            elif index % BUNDLE == 0:
+                _bundle(grid, index // BUNDLE, table, room, n, sums, apart)
+            moved_at = (index % lanes) * apart.shape[1]
+            still_at = 2 * ((index * still.shape[1] + row) * n_columns + begin)
+            at = 2 * _BLOCK * (index * MAPS + place)
+            for i in range(0, 2 * n - LANES + 1, LANES):
+                _change_eight(  # type: ignore[call-arg]
+                    changes, np.int64(at + i), apart, np.int64(moved_at + i),
+                    still, np.int64(still_at + i), wave, np.int64(wave_at + i),
+                )  # fmt: skip
+            for i in range(n - n % BUNDLE, n):
+                column = 2 * (begin + i)
+                real = apart[index % lanes, 2 * i] - still[index, row, column]
+                imaginary = apart[index % lanes, 2 * i + 1] - still[index, row, column + 1]
+                wave_real, wave_imaginary = wave[line, column], wave[line, column + 1]
+                changes[index, place, 2 * i] = real * wave_real - imaginary * wave_imaginary
+                changes[index, place, 2 * i + 1] = real * wave_imaginary + imaginary * wave_real
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
@@ -369,14 +415,30 @@ def encode_changes(grid, lanes, table, matrices, offsets, still, wave, csm, hybr
     One call for all rows: a thread that came back after every row would wait for the interpreter as often.
     """
     n_slices, n_coils, n_rows, n_columns = csm.shape
-    changes = np.empty((n_slices, len(places), n_columns), csm.dtype)
-    of_reals = changes.view(grid.dtype)
-    maps, seen = np.empty((n_coils, n_columns), csm.dtype), np.empty((n_coils, len(places)), csm.dtype)
+    n_maps = len(places)
+    work = _room(), np.zeros(_BLOCK * LANES, grid.dtype), np.empty((BUNDLE, 2 * _BLOCK), grid.dtype)
+    changes = np.zeros((n_slices, MAPS, 2 * _BLOCK), grid.dtype)
+    # zeros beyond the last coil and the last column: sums over them need no end of their own
+    n_strips, n_fours = -(-n_columns // _BLOCK), -(-n_coils // COILS)
+    maps = np.zeros((n_slices, n_fours * COILS, n_strips * _BLOCK), csm.dtype)
+    seen = np.empty((n_slices, n_maps, n_fours * COILS), csm.dtype)
+    of_maps, of_seen = maps.view(grid.dtype), seen.view(grid.dtype)
     for row in range(n_rows):
-        _change_row(grid, lanes, table, matrices, offsets, still, row, wave, of_reals)
+        maps[:, :n_coils, :n_columns] = csm[:, :, row]
+        seen[:] = 0
+        # Strip by strip: all poses of a strip look at nearly the same samples.
+        for begin in range(0, n_columns, _BLOCK):
+            for first_map in range(0, n_maps, MAPS):
+                _change_strip(grid, lanes, table, matrices, offsets, still, row, begin, wave, first_map, work, changes)
+                for index in range(n_slices):
+                    for coil in range(0, n_fours * COILS, COILS):
+                        for place in range(min(MAPS, n_maps - first_map)):
+                            _see_four(  # type: ignore[call-arg]
+                                of_maps, np.int64(2 * ((index * n_fours * COILS + coil) * maps.shape[2] + begin)),
+                                changes, np.int64(2 * _BLOCK * (index * MAPS + place)),
+                                of_seen, np.int64(2 * ((index * n_maps + first_map + place) * n_fours * COILS + coil)),
+                            )  # fmt: skip
         for index in range(n_slices):
-            maps[:] = csm[index, :, row]
-            np.dot(maps, changes[index].T, seen)
             for coil in range(n_coils):
-                for line in range(len(places)):
-                    hybrid[index, coil, row, places[line]] = seen[coil, line]
+                for line in range(n_maps):
+                    hybrid[index, coil, row, places[line]] = seen[index, line, coil]

@@ -236,6 +236,10 @@ MUTANTS: dict[str, tuple[Mutant, ...]] = {
         Mutant("kaiser_bessel.py", "table[:-1, 1] = np.diff(table[:, 0], axis=0)", "pass", "nearest entry of a coarse table"),
         Mutant(KERNELS, "for distance in (1, 2, 4):", "for distance in (1, 2):", "slices of a bundle mixed up"),
         Mutant(KERNELS, "sample = builder.add(sample, stride)", "pass", "one row of taps for all six in a bundle"),
+        Mutant(KERNELS, "[1.0, -1.0] * (LANES // 2)", "[1.0, 1.0] * (LANES // 2)", "no complex product of coil and change"),
+        Mutant(KERNELS, "(index * n_maps + first_map + place) * n_fours", "(index * n_maps + place) * n_fours", "every eight poses are the first ones"),
+        Mutant(KERNELS, "n_fours * COILS + coil)),", "n_fours * COILS)),", "every four coils are the first ones"),
+        Mutant(KERNELS, "= csm[:, :, row]", "= csm[:, :, 0]", "the maps of one row for all"),
         Mutant(KERNELS, "grid[first + place, row, column]", "grid[0, row, column]", "every slice of a bundle is the first"),
     ),
     "echo-order": (

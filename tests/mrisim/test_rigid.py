@@ -11,6 +11,8 @@ from mrisim.testing import COMPLEX_TYPES, assert_linear, complex_arrays, image_s
 
 GRIDDING = 2e-5
 """Relative error that the off-grid interpolation may leave, in single precision."""
+N_PLACES = 13
+"""Of a hybrid space, some of which poses go to: more than go together, as there are more coils than see them at once."""
 
 
 def plane_waves(shape, n_waves=12, seed=0):
@@ -122,16 +124,16 @@ def test_two_translations_compose():
     assert relative_difference(twice, moved_exactly(waves, shape, (1.0, 1.0), (1.9, -1.7, 0.0))) < tolerance(complex)
 
 
-def changes_material(n_slices, shape, dtype, n_coils=3):
+def changes_material(n_slices, shape, dtype, n_coils=6, n_poses=11):
     """Return images, maps, rotated poses, waves, and the places of a hybrid space that the poses go to."""
     rng = np.random.default_rng(3)
 
     def draw(*size):
         return (rng.normal(size=size) + 1j * rng.normal(size=size)).astype(dtype)
 
-    poses = rng.normal(size=(5, 3)) * (3, 3, 20)
-    places = np.array([6, 0, 3, 2, 7])
-    return draw(n_slices, *shape), draw(n_slices, n_coils, *shape), poses, draw(5, shape[1]), places
+    poses = rng.normal(size=(n_poses, 3)) * (3, 3, 20)
+    places = rng.permutation(N_PLACES)[:n_poses]
+    return draw(n_slices, *shape), draw(n_slices, n_coils, *shape), poses, draw(n_poses, shape[1]), places
 
 
 @pytest.mark.parametrize("dtype", COMPLEX_TYPES)
@@ -139,12 +141,12 @@ def changes_material(n_slices, shape, dtype, n_coils=3):
 @pytest.mark.parametrize("shape", [(12, 17), (9, 75)])
 def test_a_stack_moves_as_each_slice_alone_bit_by_bit(shape, n_slices, dtype):
     images, csm, poses, waves, places = changes_material(n_slices, shape, dtype)
-    stack, together = RigidObject(images, (1.0, 1.4)), np.zeros((*csm.shape[:-1], 8), dtype)
+    stack, together = RigidObject(images, (1.0, 1.4)), np.zeros((*csm.shape[:-1], N_PLACES), dtype)
     moved = stack.at(poses[0])
     stack.encode_changes(poses, waves, csm, together, places)
     assert moved.dtype == dtype and moved.shape == images.shape
     for index, image in enumerate(images):
-        alone, hybrid = RigidObject(image, (1.0, 1.4)), np.zeros((1, *csm.shape[1:-1], 8), dtype)
+        alone, hybrid = RigidObject(image, (1.0, 1.4)), np.zeros((1, *csm.shape[1:-1], N_PLACES), dtype)
         assert alone.at(poses[0]).tobytes() == moved[index].tobytes()
         alone.encode_changes(poses, waves, csm[index : index + 1], hybrid, places)
         assert hybrid.tobytes() == together[index].tobytes()
@@ -154,7 +156,7 @@ def test_a_stack_moves_as_each_slice_alone_bit_by_bit(shape, n_slices, dtype):
 @pytest.mark.parametrize("shape", [(12, 17), (15, 75)])
 def test_encoded_changes_are_those_of_the_moved_images(shape, dtype):
     images, csm, poses, waves, places = changes_material(2, shape, dtype)
-    moving, hybrid = RigidObject(images, (1.0, 1.4)), np.full((*csm.shape[:-1], 8), 7, dtype)
+    moving, hybrid = RigidObject(images, (1.0, 1.4)), np.full((*csm.shape[:-1], N_PLACES), 7, dtype)
     expected = hybrid.copy()
     for pose, wave, place in zip(poses, waves, places, strict=True):
         change = (moving.at(pose) - images)[:, None]
