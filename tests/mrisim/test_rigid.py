@@ -12,7 +12,7 @@ from mrisim.testing import COMPLEX_TYPES, assert_linear, complex_arrays, image_s
 GRIDDING = 2e-5
 """Relative error that the off-grid interpolation may leave, in single precision."""
 N_PLACES = 13
-"""Of a hybrid space, some of which poses go to: more than go together, as there are more coils than see them at once."""
+"""Of a hybrid space, some of which poses go to: more than go together, as coils are more than see them together."""
 
 
 def plane_waves(shape, n_waves=12, seed=0):
