@@ -94,7 +94,11 @@ def load_manifest(name: str | Path) -> Manifest:
         path = Path(name)
         if not path.is_file():
             raise ConfigError(f"manifest {str(name)!r} is not a file; expected a YAML file or a name of the catalogue")
-        return parse_yaml(path.read_text(encoding="utf-8"), Manifest, where=path.name)
+        try:
+            text = path.read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            raise ConfigError(f"{path.name} is not UTF-8 text at byte {error.start}; expected YAML in UTF-8") from None
+        return parse_yaml(text, Manifest, where=path.name)
     file = manifest_folder() / f"{name}.yaml"
     if not file.is_file():
         known = sorted(entry.name[:-5] for entry in manifest_folder().iterdir() if entry.name.endswith(".yaml"))
@@ -183,6 +187,8 @@ class _UniqueKeyLoader(yaml.SafeLoader):
 def _mapping(loader: _UniqueKeyLoader, node: yaml.MappingNode) -> dict[Any, Any]:
     keys = [loader.construct_object(key, deep=True) for key, _ in node.value]
     for key in keys:
+        if isinstance(key, list | dict):
+            raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} is no plain value", node.start_mark)
         if keys.count(key) > 1:
             raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} is given twice", node.start_mark)
     return {key: loader.construct_object(value, deep=True) for key, (_, value) in zip(keys, node.value, strict=True)}

@@ -61,8 +61,8 @@ class ValueSource(ManifestPart):
     def _exactly_one(self) -> Self:
         if (self.attribute is None) == (self.pattern is None):
             raise ValueError("expected exactly one of attribute, pattern")
-        if self.pattern is not None and "value" not in re.compile(self.pattern).groupindex:
-            raise ValueError(f"pattern {self.pattern!r} has no group (?P<value>...)")
+        if self.pattern is not None:
+            _require_value_group(self.pattern)
         return self
 
 
@@ -118,8 +118,10 @@ class Layout(ManifestPart):
     @model_validator(mode="after")
     def _stays_below_the_root(self) -> Self:
         path = PurePosixPath(self.glob)
-        if path.is_absolute() or ".." in path.parts or "\\" in self.glob:
+        if not path.parts or path.is_absolute() or ".." in path.parts or "\\" in self.glob:
             raise ValueError(f"glob {self.glob!r} must be relative to the root, with forward slashes and without ..")
+        if any("**" in part and part != "**" for part in path.parts):
+            raise ValueError(f"glob {self.glob!r} has ** beside other characters; expected it between slashes")
         return self
 
     @model_validator(mode="after")
@@ -140,6 +142,11 @@ class CaseRule(ManifestPart):
     pattern: str
     """Group ``value`` names the case."""
     same_shape: bool = True
+
+    @model_validator(mode="after")
+    def _names_the_case(self) -> Self:
+        _require_value_group(self.pattern)
+        return self
 
 
 class Expected(ManifestPart):
@@ -260,6 +267,15 @@ def unknown_fields(manifest: Manifest) -> tuple[str, ...]:
         if label.sha256 is None and label.url is not None
     ]
     return tuple(unknown)
+
+
+def _require_value_group(pattern: str) -> None:
+    try:
+        groups = re.compile(pattern).groupindex
+    except re.error as error:
+        raise ValueError(f"pattern {pattern!r} is no regular expression: {error}") from None
+    if "value" not in groups:
+        raise ValueError(f"pattern {pattern!r} has no group (?P<value>...)")
 
 
 def _listed(names: set[str | None]) -> str:

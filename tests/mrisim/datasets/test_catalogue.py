@@ -74,6 +74,9 @@ def test_a_users_own_manifest_is_loaded_by_path(tmp_path):
     assert load_manifest(str(own)).name == "own"
     with pytest.raises(ConfigError, match="is not a file"):
         load_manifest(tmp_path / "absent.yaml")
+    own.write_bytes(own.read_bytes().replace(b"title: ", b"title: M\xfcller "))
+    with pytest.raises(ConfigError, match="is not UTF-8 text at byte"):
+        load_manifest(own)
 
 
 def test_the_root_comes_from_the_argument_then_from_the_environment(tmp_path):

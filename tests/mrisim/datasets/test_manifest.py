@@ -6,7 +6,16 @@ import pytest
 from pydantic import ValidationError
 
 from mrisim.datasets.catalogue import list_datasets, manifest_folder, parse_yaml
-from mrisim.datasets.manifest import Archive, ArrayLayout, Layout, Manifest, PatientKey, manifest_schema, unknown_fields
+from mrisim.datasets.manifest import (
+    Archive,
+    ArrayLayout,
+    CaseRule,
+    Layout,
+    Manifest,
+    PatientKey,
+    manifest_schema,
+    unknown_fields,
+)
 from mrisim.errors import ConfigError
 
 MINIMAL = """
@@ -73,10 +82,16 @@ def test_no_committed_hash_lacks_a_source_and_none_is_invented():
         assert all(archive.sha256 is None for archive in manifest.archives), manifest.name
 
 
-@pytest.mark.parametrize("glob", ["/data/*.h5", "../*.h5", "a\\b.h5"])
+@pytest.mark.parametrize("glob", ["/data/*.h5", "../*.h5", "a\\b.h5", "", "."])
 def test_a_glob_that_leaves_the_root_is_refused(glob):
     with pytest.raises(ValidationError, match="relative to the root"):
         Layout(glob=glob, format="csv")
+
+
+def test_two_stars_beside_other_characters_are_refused():
+    with pytest.raises(ValidationError, match="expected it between slashes"):
+        Layout(glob="**.h5", format="csv")
+    assert Layout(glob="**/a/*.h5", format="csv").glob == "**/a/*.h5"
 
 
 @pytest.mark.parametrize(
@@ -104,6 +119,19 @@ def test_a_patient_key_has_one_source_with_a_group():
         PatientKey(attribute="patient_id", pattern="(?P<value>x)")
     with pytest.raises(ValidationError, match="no group"):
         PatientKey(pattern=r"(\d+)")
+    with pytest.raises(ValidationError, match="no regular expression: unterminated"):
+        PatientKey(pattern="(?P<value>[0-9)")
+
+
+def test_the_pattern_of_a_case_has_a_group():
+    with pytest.raises(ValidationError, match="no group"):
+        CaseRule(pattern=r"(\d+)")
+    assert CaseRule(pattern=r"(?P<value>\d+)").same_shape
+
+
+def test_a_key_that_is_a_list_is_one_line():
+    with pytest.raises(ConfigError, match=r"the key \['a', 'b'\] is no plain value"):
+        parse_yaml(MINIMAL + "? [a, b]\n: 3\n", Manifest, where="tiny.yaml")
 
 
 def test_expected_counts_name_a_split_that_exists():

@@ -173,6 +173,18 @@ def test_a_truncated_nifti_file_is_found_although_its_header_is_whole(tmp_path):
     assert "truncated" in inspect(tmp_path, image_only)[1][0]
 
 
+def test_a_header_of_noise_is_a_finding_whatever_the_library_raises(tmp_path):
+    path = write_nifti(tmp_path / "00001.nii")
+    whole = bytearray(path.read_bytes())
+    whole[70:72] = (9999).to_bytes(2, "little")  # the data type: nibabel raises an error of its own
+    path.write_bytes(whole)
+    assert inspect(tmp_path, NIFTI)[1][0].startswith("cannot be read as nifti")
+    path = tmp_path / "a.npy"
+    np.save(path, np.ones((3, 4, 5), np.uint8))
+    path.write_bytes(path.read_bytes().replace(b"}", b"\n"))  # a dictionary without end: numpy passes on a TokenError
+    assert inspect(tmp_path, NPY)[1][0].startswith("cannot be read as npy")
+
+
 def test_labels_of_another_release_are_refused_even_without_deep(tmp_path):
     values = np.zeros((5, 6, 7))
     values[2, 3, 4] = 4
@@ -206,6 +218,11 @@ def test_a_table_is_checked_for_header_and_rows(tmp_path, byte_order_mark):
     assert inspect(tmp_path, other)[1] == ["expected the header file,slice; got 'file,label'"]
     headless = layout.model_copy(update={"columns": None, "n_rows": 2})
     assert inspect(tmp_path, headless)[1] == []
+
+
+def test_a_table_that_is_none_cannot_be_read(tmp_path):
+    (tmp_path / "a.csv").write_text("file,label\n" + "x" * 200_000 + ",1\n")
+    assert "field limit" in inspect(tmp_path, Layout(glob="*.csv", format="csv"))[1][0]
 
 
 def test_a_dangling_link_is_found(tmp_path):
