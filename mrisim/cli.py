@@ -16,7 +16,7 @@ from mrisim.cli_cohort import cache_app, cohort_app
 from mrisim.cli_data import data_app
 from mrisim.cli_requests import check_reconstruction, checked_seed, checked_slices, parse_requests, slurm_shard
 from mrisim.errors import MrisimError, UsageError
-from mrisim.files import all_named, make_folder, named
+from mrisim.files import all_named, make_folder, named, refuse_existing
 from mrisim.import_warnings import ignore_import_warnings
 from mrisim.out_of_memory import memory_errors_named
 
@@ -178,8 +178,10 @@ def convert(
     """Convert a scan between fastMRI HDF5, BART and ISMRMRD by the ending of the target."""
     from mrisim import formats
 
-    if target.exists() and not overwrite:
-        raise UsageError(f"{target.name} exists; use --overwrite or another name")
+    written = formats.files_written(target)
+    if source.exists() and any(path.exists() and path.samefile(source) for path in written):
+        raise UsageError(f"{target.name} would replace the source; expected another name")
+    refuse_existing(written, overwrite=overwrite)
     for line in formats.convert(source, target):
         typer.echo(line)
 
@@ -274,13 +276,15 @@ def calibrate(
         "levels.json"
     ),
     seeds: Annotated[int, typer.Option("--seeds", min=1, help="Draws of each artifact on each reference scan.")] = 3,
+    overwrite: Overwrite = False,
 ) -> None:
     """Derive the level table anew: equal median NRMSE per level on the reference scans."""
     from mrisim.calibrate import calibrate as run_calibration
     from mrisim.calibrate import save_table
     from mrisim.phantoms.default import reference_scans
 
-    make_folder(out.absolute().parent)  # before minutes of work
+    refuse_existing([out], overwrite=overwrite)  # before minutes of work, as the next line
+    make_folder(out.absolute().parent)
     save_table(out, run_calibration(reference_scans, n_seeds=seeds, progress=_log))
     typer.echo(f"wrote {out}")
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from mrisim.files import make_folder, named
+from mrisim.files import make_folder, named, refuse_existing
 
 data_app = typer.Typer(
     help="Data sets that users bring: what is known, is a copy whole, who is in which split.", no_args_is_help=True
@@ -21,6 +21,7 @@ Root = Annotated[
 ]
 OutFile = Annotated[Path, typer.Option("--out", callback=named, help="File to write, outside the data folder.")]
 Workers = Annotated[int, typer.Option("--workers", min=1, help="Threads.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the file that is there.")]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
 N_SHOWN = 20
 
@@ -115,14 +116,22 @@ def verify(
 
 
 @data_app.command()
-def lock(name: Name, out: OutFile, root: Root = None, workers: Workers = 1, as_json: AsJson = False) -> None:
+def lock(
+    name: Name,
+    out: OutFile,
+    root: Root = None,
+    workers: Workers = 1,
+    overwrite: Overwrite = False,
+    as_json: AsJson = False,
+) -> None:
     """Record path, size, SHA-256, shape and patient of every file, so that a later run can tell what changed."""
     from mrisim.datasets.catalogue import dataset_root, load_manifest
     from mrisim.datasets.lock import make_lock, refuse_inside, write_lock
 
     manifest = load_manifest(name)
     folder = dataset_root(manifest, root)
-    refuse_inside(out, folder)  # before hours of hashing, as the next line
+    refuse_inside(out, folder)  # before hours of hashing, as the next lines
+    refuse_existing([out], overwrite=overwrite)
     make_folder(out.absolute().parent)
     made = make_lock(manifest, folder, n_workers=workers)
     write_lock(made, out, root=folder)
@@ -140,6 +149,7 @@ def split(
     keep_distributor: Annotated[
         bool, typer.Option("--keep-distributor", help="Take the distributor's folders.")
     ] = False,
+    overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
     """Split by patient: every file of a patient in one of train, val, test, the same on every machine."""
@@ -150,6 +160,7 @@ def split(
     manifest = load_manifest(name)
     folder = dataset_root(manifest, root)
     refuse_inside(out, folder)
+    refuse_existing([out], overwrite=overwrite)
     made = split_dataset(manifest, folder, seed=seed, keep_distributor=keep_distributor)
     write_split(made, out, root=folder)
     for warning in made.warnings:

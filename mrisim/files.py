@@ -4,11 +4,11 @@ import errno
 import hashlib
 import os
 import shutil
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from mrisim.errors import DataError
+from mrisim.errors import DataError, UsageError
 
 PARTIAL = ".part"
 _DISK_ERRORS = {
@@ -76,6 +76,22 @@ def write_text(path: Path, text: str) -> None:
     """Write a text file whole."""
     with written_whole(path) as partial:
         partial.write_text(text, encoding="utf-8", newline="")
+
+
+def refuse_existing(paths: Iterable[Path], *, overwrite: bool) -> None:
+    """Refuse to write where something lies, before the work whose result would replace it.
+
+    Raises
+    ------
+    UsageError
+    DataError
+        Where a folder lies: no file replaces it.
+    """
+    for path in paths:
+        if path.is_dir():
+            raise DataError(f"{path.name} could not be written: {_DISK_ERRORS[(errno.EISDIR,)]}")
+        if os.path.lexists(path) and not overwrite:
+            raise UsageError(f"{path.name} exists; use --overwrite or another name")
 
 
 def emptied(folder: Path, keep: Collection[str] = ()) -> None:

@@ -25,11 +25,13 @@ from mrisim.scan import Scan, coil_images
 
 __all__ = [
     "FORMAT_NAMES", "OUTPUT_SUFFIX", "PREVIEW", "SUFFIXES",
-    "convert", "corrupt_slices", "detect", "dicom_files", "input_files", "is_bart", "item_id",
+    "convert", "corrupt_slices", "detect", "dicom_files", "files_written", "input_files", "is_bart", "item_id",
     "read", "reading", "scan_of_image", "selected", "without_pair_headers", "write", "writing",
 ]  # fmt: skip
 
 OUTPUT_SUFFIX = {"fastmri": ".h5", "ismrmrd": ".h5", "bart": ".cfl", "nifti": ".nii.gz", "dicom": ".dcm", "png": ".png"}
+CONVERTED_IMAGE = "rss"
+"""The reconstruction that `convert` writes beside the k-space."""
 
 
 def read(
@@ -199,6 +201,15 @@ def write(
     return path
 
 
+def files_written(target: Path) -> list[Path]:
+    """Return the files that `convert` writes for a target; BART's are two pairs."""
+    if not target.name.endswith(".cfl"):
+        return [target]
+    from mrisim.formats import bart
+
+    return bart.files_written(target, CONVERTED_IMAGE)
+
+
 def convert(source: Path | str, target: Path | str) -> list[str]:
     """Write a scan in another layout, told by the ending of the target.
 
@@ -226,7 +237,7 @@ def convert(source: Path | str, target: Path | str) -> list[str]:
     image = rss(coil_images(scan))
     if scan.acquisition.recon_shape is not None:
         image = resize_centred(image, scan.acquisition.recon_shape)
-    write(target, scan, image, layout=layout, clean_reconstruction=image)
+    write(target, scan, image, layout=layout, reconstruction_name=CONVERTED_IMAGE, clean_reconstruction=image)
     kspace = f"{scan.acquisition.kspace_origin} k-space {scan.kspace.shape}"
     lines = [f"{Path(source).name} -> {target.name}: {layout}, {kspace}", *scan.acquisition.notes]
     if layout == "bart":

@@ -46,6 +46,16 @@ def _pair(path: Path) -> tuple[Path, Path]:
     return base.with_name(base.name + ".cfl"), base.with_name(base.name + ".hdr")
 
 
+def files_written(path: Path, name: str) -> list[Path]:
+    """Return the files that `write` makes of a path and the name of a reconstruction."""
+    return [*_pair(path), *_pair(_image_path(path, name))]
+
+
+def _image_path(path: Path, name: str) -> Path:
+    base = base_path(path)
+    return base.with_name(f"{base.name}{RECONSTRUCTION}{name}")
+
+
 def read_cfl(path: Path) -> np.ndarray:
     """Read a cfl/hdr pair.
 
@@ -168,10 +178,9 @@ def write(
         array = kspace.transpose(2, 3, 1, 0)[:, :, None]
     sizes = (*array.shape[:4], *[1] * (SLICE - 4), array.shape[4])
     write_cfl(path, array.reshape(sizes))
-    base = base_path(path)
     image = reconstruction.transpose(1, 2, 0)
     sizes = (*image.shape[:2], *[1] * (SLICE - 2), image.shape[2])
-    write_cfl(base.with_name(f"{base.name}{RECONSTRUCTION}{name}"), image.reshape(sizes))
+    write_cfl(_image_path(path, name), image.reshape(sizes))
 
 
 def _kspace_3d(scan: Scan, kspace: np.ndarray, source: Path | None) -> np.ndarray:

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from mrisim.cli_cohort import cache_app, cohort_app
 from mrisim.cli_data import data_app
-from mrisim.errors import ConfigError, DataError
+from mrisim.errors import ConfigError, DataError, UsageError
 
 SMALL = ["knee", "--patients", "1/1/0", "--slices", "1", "--matrix", "32", "--coils", "2", "--workers", "1"]
 
@@ -110,6 +110,17 @@ def test_data_verify_lock_and_split_on_a_cohort(knees: Path, tmp_path: Path) -> 
     assert "1 train, 1 val" in kept
     inside = run(data_app, "lock", "phantom_knee", "--root", knees, "--out", knees / "lock.json", fails_with=DataError)
     assert "inside the data folder" in inside
+
+
+@pytest.mark.parametrize("command", ["lock", "split"])
+def test_a_lock_or_a_split_replaces_no_file_unasked(command: str, knees: Path, tmp_path: Path) -> None:
+    table = tmp_path / "labels.csv"
+    table.write_text("mine")
+    request = (command, "phantom_knee", "--root", knees, "--out", table)
+    assert "labels.csv exists; use --overwrite or another name" in run(data_app, *request, fails_with=UsageError)
+    assert table.read_text() == "mine"
+    run(data_app, *request, "--overwrite")
+    assert "multicoil_train" in table.read_text()
 
 
 def test_data_verify_names_what_is_wrong(knees: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -116,6 +116,34 @@ def test_a_table_in_the_place_of_a_folder_is_one_line(mrisim, tmp_path: Path, mo
         assert len(result.err.splitlines()) == 1 and not list(tmp_path.parent.glob("*.part"))
 
 
+def test_a_level_table_replaces_no_file_unasked(mrisim, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("mrisim.calibrate.calibrate", lambda *_, **__: {})
+    (tmp_path / "levels.json").write_text("mine")
+    result = mrisim("calibrate")
+    assert result.code == 2 and (tmp_path / "levels.json").read_text() == "mine"
+    assert result.err.splitlines() == ["mrisim: levels.json exists; use --overwrite or another name"]
+    assert mrisim("calibrate", "--overwrite").code == 0 and (tmp_path / "levels.json").read_text() == "{}\n"
+
+
+def test_convert_replaces_neither_its_source_nor_unasked_a_file_beside_the_target(
+    mrisim, tmp_path: Path, small_scan, write_fastmri
+):
+    source = write_fastmri(tmp_path / "in.h5", small_scan())
+    before = source.read_bytes()
+    (tmp_path / "alias.h5").symlink_to(source)
+    for name in ("in.h5", "./in.h5", "alias.h5"):
+        result = mrisim("convert", source, name, "--overwrite")
+        assert result.code == 2 and "would replace the source; expected another name" in result.err
+    assert source.read_bytes() == before
+    (tmp_path / "x.hdr").write_text("of x.img")  # the header of another format's pair
+    result = mrisim("convert", source, "x.cfl")
+    assert result.code == 2 and result.err.splitlines() == ["mrisim: x.hdr exists; use --overwrite or another name"]
+    assert (tmp_path / "x.hdr").read_text() == "of x.img" and not (tmp_path / "x.cfl").exists()
+    assert mrisim("convert", source, "x.cfl", "--overwrite").code == 0
+    result = mrisim("convert", "x.hdr", "x.cfl", "--overwrite")
+    assert result.code == 2 and "would replace the source" in result.err
+
+
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG])
 def test_what_the_disk_refuses_leaves_nothing_behind(tmp_path: Path, number: int):
     with (
