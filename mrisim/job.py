@@ -142,7 +142,7 @@ def process(item: Item, job: Job, out: Path, *, n_threads: int = 1) -> Report:
     scan, source = load(item, job.seed)
     good, broken = usable_slices(scan)
     usable = scan.select(good) if broken else scan
-    chosen = _chosen(job.slices, scan, usable)
+    chosen = chosen_slices(job.slices, scan, usable)
     result = job.corrupt(usable, item.item_id, chosen, n_threads)
     clean = usable if len(chosen) == usable.n_slices else usable.select(chosen)
     images = job.images(clean, result.scan)
@@ -261,8 +261,14 @@ def output_stem(out: Path, item: Item, label: str) -> Path:
     return stem
 
 
-def _chosen(slices: str, scan: Scan, usable: Scan) -> list[int]:
-    """Return the positions, among the usable slices, of those that "A:B" names in the file."""
+def chosen_slices(slices: str, scan: Scan, usable: Scan) -> list[int]:
+    """Return the positions, among the usable slices, of those that "A:B" names in the file.
+
+    Raises
+    ------
+    DataError
+        If it names none.
+    """
     start, stop = (int(part) if part else None for part in (slices or ":").split(":"))
     wanted = set(np.array(scan.slice_ids)[start:stop].tolist())
     chosen = [position for position, slice_id in enumerate(usable.slice_ids) if slice_id in wanted]

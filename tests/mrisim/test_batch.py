@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from mrisim import batch
+from mrisim.errors import DataError
 from mrisim.job import Report
 from mrisim.worker_threads import HANDOVER_S, n_side_by_side
 
@@ -53,3 +54,68 @@ def test_series_that_end_in_numbers_are_one_kind_of_file(monkeypatch):
     items = [batch.Item(name, Path(name)) for name in names]
     assert batch.estimate(items, None) == batch.Estimate(3.0, 6, 3)
     assert asked == [3, 2, 1]
+
+
+class Clock:
+    """Stands for the time, and for work that takes longer the first time."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.calls = 0
+
+    def perf_counter(self) -> float:
+        return self.now
+
+    def work(self, first_s: float, later_s: float) -> None:
+        self.calls += 1
+        self.now += first_s if self.calls == 1 else later_s
+
+
+@pytest.fixture
+def estimated(monkeypatch, small_scan, tmp_path):
+    """Estimate a batch of equal files, of which a slice takes a time for the first time and another one later."""
+
+    def estimated(first_s, later_s, *, n_items=8, slices=""):
+        reading, corrupting = Clock(), Clock()
+        clock = SimpleNamespace(perf_counter=lambda: reading.now + corrupting.now)
+
+        def load(item, seed):
+            reading.work(0.4, 0.1)
+            return small_scan(n_slices=4), None
+
+        def corrupted(part, item_id):
+            assert part.n_slices == 1
+            corrupting.work(first_s, later_s)
+            return SimpleNamespace(scan=part)
+
+        monkeypatch.setattr(batch, "time", clock)
+        monkeypatch.setattr(batch, "load", load)
+        job = SimpleNamespace(seed=0, slices=slices, device="cpu", corrupt=corrupted, images=lambda clean, scan: None)
+        (tmp_path / "a.h5").write_bytes(b"1")
+        items = [batch.Item(str(number), tmp_path / "a.h5") for number in range(n_items)]
+        return batch.estimate(items, job), corrupting.calls
+
+    return estimated
+
+
+def test_an_estimate_is_made_of_the_second_time(estimated):
+    cost, n_calls = estimated(3.0, 0.5)
+    assert n_calls == 2 and cost.seconds == pytest.approx(8 * (4 * 0.5 + 2 * 0.1))
+
+
+def test_what_takes_long_is_not_done_twice_for_an_estimate(estimated):
+    cost, n_calls = estimated(20.0, 19.0)
+    assert n_calls == 1 and cost.seconds == pytest.approx(8 * (4 * 20.0 + 2 * 0.1))
+
+
+def test_an_estimate_counts_the_slices_that_are_asked_for(estimated):
+    whole, _ = estimated(3.0, 0.5)
+    one, _ = estimated(3.0, 0.5, slices="1:2")
+    assert one.seconds == pytest.approx(8 * (0.5 + 1.25 * 0.1))
+    assert one.disk_bytes == whole.disk_bytes // 4 and one.memory_bytes == whole.memory_bytes
+    with pytest.raises(DataError, match="--slices 7:9 names no usable slice; the file has 4"):
+        estimated(3.0, 0.5, n_items=1, slices="7:9")
+
+
+def test_an_empty_shard_costs_nothing():
+    assert batch.estimate([], None) == batch.Estimate(0, 0, 0)
