@@ -110,8 +110,8 @@ def _estimate_one(item: Item, job: Job) -> Estimate:
     part = usable.select([chosen[len(chosen) // 2]])
     _, slice_s = _timed(lambda: job.images(part, job.corrupt(part, item.item_id).scan), SHORT_SLICE_S)
     n_bytes = scan.kspace.nbytes
-    measured = scan.acquisition.kspace_origin != "synthesised-from-magnitude"
-    written = n_bytes if measured else n_bytes // (2 * scan.n_coils)  # or one real image
+    image_alone = item.file_format in ("nifti", "dicom", "png")
+    written = n_bytes // (2 * scan.n_coils) if image_alone else n_bytes
     share = len(chosen) / scan.n_slices
     seconds = read_s * (1 + share) + slice_s * len(chosen)  # writing takes about as long as reading
     return Estimate(seconds, int(DISK_FACTOR * written * share), MEMORY_FACTOR * n_bytes)

@@ -72,7 +72,7 @@ class Clock:
 
 
 @pytest.fixture
-def estimated(monkeypatch, small_scan, tmp_path):
+def estimated(monkeypatch, small_scan, write_fastmri, tmp_path):
     """Estimate a batch of equal files, of which a slice takes a time for the first time and another one later."""
 
     def estimated(first_s, later_s, *, n_items=8, slices=""):
@@ -91,7 +91,7 @@ def estimated(monkeypatch, small_scan, tmp_path):
         monkeypatch.setattr(batch, "time", clock)
         monkeypatch.setattr(batch, "load", load)
         job = SimpleNamespace(seed=0, slices=slices, device="cpu", corrupt=corrupted, images=lambda clean, scan: None)
-        (tmp_path / "a.h5").write_bytes(b"1")
+        write_fastmri(tmp_path / "a.h5", small_scan(n_slices=4))
         items = [batch.Item(str(number), tmp_path / "a.h5") for number in range(n_items)]
         return batch.estimate(items, job), corrupting.calls
 
