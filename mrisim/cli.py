@@ -175,7 +175,7 @@ def convert(
     target: Annotated[Path, typer.Argument(callback=named)],
     overwrite: Overwrite = False,
 ) -> None:
-    """Convert a scan between fastMRI HDF5, BART and ISMRMRD by the ending of the target."""
+    """Convert a scan to fastMRI (.h5), ISMRMRD (.mrd), BART (.cfl), or its image to NIfTI (.nii.gz), by the ending."""
     from mrisim import formats
 
     written = formats.files_written(target)

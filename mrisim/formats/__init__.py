@@ -239,7 +239,18 @@ def convert(source: Path | str, target: Path | str) -> list[str]:
         image = resize_centred(image, scan.acquisition.recon_shape)
     write(target, scan, image, layout=layout, reconstruction_name=CONVERTED_IMAGE, clean_reconstruction=image)
     kspace = f"{scan.acquisition.kspace_origin} k-space {scan.kspace.shape}"
-    lines = [f"{Path(source).name} -> {target.name}: {layout}, {kspace}", *scan.acquisition.notes]
+    return [
+        f"{Path(source).name} -> {target.name}: {layout}, {kspace}",
+        *scan.acquisition.notes,
+        *_what_is_lost(scan, layout),
+    ]
+
+
+def _what_is_lost(scan: Scan, layout: str) -> list[str]:
     if layout == "bart":
-        lines.append("BART files hold samples alone: field of view, timing and noise covariance are not in it")
-    return lines
+        return ["BART files hold samples alone: field of view, timing and noise covariance are not in it"]
+    if layout == "nifti":
+        return ["NIfTI files hold the image alone: k-space is not in it"]
+    parts = {"coil maps": scan.csm, "noise covariance": scan.noise_covariance}
+    lost = [name for name, part in parts.items() if part is not None] if layout == "ismrmrd" else []
+    return [f"ISMRMRD files have no place for {' and '.join(lost)}: not in it"] if lost else []

@@ -5,14 +5,16 @@ from __future__ import annotations
 import xml.etree.ElementTree as ElementTree
 from dataclasses import dataclass, field
 from html import escape
-from typing import Any
+from typing import Any, get_args
 from xml.parsers import expat
 
 import numpy as np
 
 from mrisim.errors import DataError
-from mrisim.scan import Scan
+from mrisim.scan import Acquisition, KspaceOrigin, Scan
 
+ORIGIN_PARAMETER, ASSUMED_PARAMETER = "mrisim_kspace_origin", "mrisim_assumed"
+"""User parameters of our own ISMRMRD files: what else would read back as measured, and as stated."""
 HYDROGEN_MHZ_PER_T = 42.577478518
 """Proton gyromagnetic ratio over 2 pi; CODATA 2018."""
 
@@ -34,6 +36,9 @@ class Header:
     receiver_noise_bandwidth: float | None = None
     timing: dict[str, Any] = field(default_factory=dict)
     """Fields of Acquisition: times, echo-train length, field strength."""
+    kspace_origin: KspaceOrigin = "measured"
+    assumed: tuple[str, ...] = ()
+    """Fields that the header states although the scan that it was written of did not."""
 
     @property
     def oversampling(self) -> float:
@@ -68,7 +73,7 @@ def parse_header(xml: bytes | str, file_name: str) -> Header:
     try:
         return _header_from(root)
     except (ValueError, OverflowError) as error:
-        raise DataError(f"the XML header of {file_name} has a bad value ({error}); expected a number") from None
+        raise DataError(f"the XML header of {file_name} has a bad value ({error}); expected one that can be") from None
 
 
 def _header_from(root: ElementTree.Element) -> Header:
@@ -93,7 +98,19 @@ def _header_from(root: ElementTree.Element) -> Header:
         n_receiver_channels=None if channels is None else int(channels),
         receiver_noise_bandwidth=_number(root, "acquisitionSystemInformation", "relativeReceiverNoiseBandwidth"),
         timing=_timing(root, encoding),
+        **_provenance(root),
     )
+
+
+def _provenance(root: ElementTree.Element) -> dict[str, Any]:
+    parameters = {
+        parameter.findtext("{*}name"): (parameter.findtext("{*}value") or "").strip()
+        for parameter in root.findall("{*}userParameters/{*}userParameterString")
+    }
+    origin = parameters.get(ORIGIN_PARAMETER, "measured")
+    if origin not in get_args(KspaceOrigin):
+        raise ValueError(f"{ORIGIN_PARAMETER} is {origin!r}")
+    return {"kspace_origin": origin, "assumed": tuple(parameters.get(ASSUMED_PARAMETER, "").split())}
 
 
 def _timing(root: ElementTree.Element, encoding: ElementTree.Element) -> dict[str, Any]:
@@ -170,6 +187,17 @@ def header_xml(scan: Scan) -> bytes:
         f"<echo_spacing>{acquisition.echo_spacing_ms:.9g}</echo_spacing></sequenceParameters></ismrmrdHeader>\n"
     )
     return xml.encode()
+
+
+def with_provenance(xml: bytes, acquisition: Acquisition) -> bytes:
+    """Return a header of `header_xml` with user parameters: where the k-space came from, and what was assumed."""
+    values = {ORIGIN_PARAMETER: acquisition.kspace_origin, ASSUMED_PARAMETER: " ".join(acquisition.assumed)}
+    strings = "".join(
+        f"<userParameterString><name>{name}</name><value>{value}</value></userParameterString>"
+        for name, value in values.items()
+    )
+    end = b"</ismrmrdHeader>"
+    return xml.replace(end, f"<userParameters>{strings}</userParameters>".encode() + end, 1)
 
 
 def unstated(known: dict[str, Any]) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ import numpy as np
 from mrisim.errors import DataError
 from mrisim.formats.guards import reading, selected, writing
 from mrisim.formats.hdf5 import measurement_names, open_hdf5
-from mrisim.formats.header import Header, header_xml, parse_header
+from mrisim.formats.header import Header, header_xml, parse_header, with_provenance
 from mrisim.formats.readouts import (
     NOISE,
     ReadoutPlan,
@@ -191,7 +191,7 @@ def _write_new(part: Path, scan: Scan) -> None:
     with h5py.File(part, "w"):
         pass
     with ismrmrd.Dataset(str(part), DATASET) as dataset:
-        dataset.write_xml_header(header_xml(scan))
+        dataset.write_xml_header(with_provenance(header_xml(scan), scan.acquisition))
         for slice_id, plane in zip(scan.slice_ids, scan.kspace, strict=True):
             for line in lines:
                 rows = np.flatnonzero(scan.sampled[:, line])

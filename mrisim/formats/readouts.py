@@ -107,7 +107,12 @@ def plan_readouts(header: Header, records: np.ndarray, name: str) -> ReadoutPlan
         rows=rows,
         target=target,
         readout_slice=[_readout_slice(head, matrix[0], name) for head in imaging],
-        acquisition={**known, "n_phase_encode_axes": 2 if is_3d else 1, "assumed": unstated(known)},
+        acquisition={
+            **known,
+            "n_phase_encode_axes": 2 if is_3d else 1,
+            "kspace_origin": header.kspace_origin,
+            "assumed": tuple(dict.fromkeys((*unstated(known), *header.assumed))),
+        },
         notes=tuple(notes),
     )
 

@@ -6,12 +6,13 @@ from dataclasses import replace
 
 import h5py
 import ismrmrd
+import nibabel
 import numpy as np
 import pytest
 
 from mrisim import formats
 from mrisim.errors import DataError
-from mrisim.formats.header import header_xml
+from mrisim.formats.header import header_xml, with_provenance
 from mrisim.fourier import centred_ifft, resize_centred
 from mrisim.quality import rss
 from mrisim.scan import Acquisition, Scan, coil_images
@@ -302,7 +303,34 @@ def test_new_file_reads_back(tmp_path, fastmri_file):
         assert getattr(after.acquisition, name) == pytest.approx(getattr(before.acquisition, name)), name
 
 
+def test_a_new_file_says_that_its_kspace_is_synthesised_and_what_was_assumed(tmp_path):
+    image = np.random.default_rng(0).random((12, 15, 2), np.float32)
+    nibabel.save(nibabel.Nifti1Image(image, np.diag([1.5, 0.9, 4, 1])), tmp_path / "in.nii.gz")
+    before = formats.read(tmp_path / "in.nii.gz").acquisition
+    said = formats.convert(tmp_path / "in.nii.gz", tmp_path / "out.mrd")
+    assert said[-1] == "ISMRMRD files have no place for coil maps: not in it"
+    formats.convert(tmp_path / "out.mrd", tmp_path / "again.h5")
+    assert formats.convert(tmp_path / "again.h5", tmp_path / "b.nii.gz")[-1].endswith("k-space is not in it")
+    for name in ("out.mrd", "again.h5"):
+        after = formats.read(tmp_path / name).acquisition
+        assert after.kspace_origin == "synthesised-from-magnitude", name
+        assert set(after.assumed) == set(before.assumed) >= {"repetition_time_ms", "field_strength_t"}, name
+
+
 # ---------------------------------------------------------------- refusals
+
+
+def test_an_origin_that_does_not_exist_is_refused(tmp_path, fastmri_header, kspace):
+    parameter = "<userParameterString><name>mrisim_kspace_origin</name><value>dreamt</value></userParameterString>"
+    end = "</ismrmrdHeader>"
+    path = build(
+        tmp_path / "a.h5",
+        fastmri_header,
+        lines_of(kspace),
+        edit=lambda xml: xml.replace(end, f"<userParameters>{parameter}</userParameters>{end}"),
+    )
+    with pytest.raises(DataError, match="mrisim_kspace_origin is 'dreamt'"):
+        formats.read(path)
 
 
 @pytest.mark.parametrize("trajectory", ["radial", "spiral", "epi"])
@@ -359,6 +387,7 @@ def test_a_header_of_ours_satisfies_the_schema_of_the_ismrmrd_library():
     import ismrmrd.xsd
 
     scan = Scan(np.ones((2, 3, 20, 14), np.complex64), Acquisition(fov_mm=(200, 140), contrast="PD & fat <sat>"))
-    parsed = ismrmrd.xsd.CreateFromDocument(header_xml(scan))
+    parsed = ismrmrd.xsd.CreateFromDocument(with_provenance(header_xml(scan), scan.acquisition))
     assert parsed.encoding[0].encodedSpace.matrixSize.y == 14
     assert parsed.measurementInformation.protocolName == "PD & fat <sat>"
+    assert parsed.userParameters.userParameterString[0].value == "measured"
