@@ -1,6 +1,7 @@
 """What a batch does to the interpreter while its threads work, and afterwards."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -75,13 +76,14 @@ class Clock:
 def estimated(monkeypatch, small_scan, write_fastmri, tmp_path):
     """Estimate a batch of equal files, of which a slice takes a time for the first time and another one later."""
 
-    def estimated(first_s, later_s, *, n_items=8, slices=""):
+    def estimated(first_s, later_s, *, n_items=8, slices="", origin="measured"):
         reading, corrupting = Clock(), Clock()
         clock = SimpleNamespace(perf_counter=lambda: reading.now + corrupting.now)
 
         def load(item, seed):
             reading.work(0.4, 0.1)
-            return small_scan(n_slices=4), None
+            scan = small_scan(n_slices=4)
+            return replace(scan, acquisition=replace(scan.acquisition, kspace_origin=origin)), None
 
         def corrupted(part, item_id):
             assert part.n_slices == 1
@@ -115,6 +117,12 @@ def test_an_estimate_counts_the_slices_that_are_asked_for(estimated):
     assert one.disk_bytes == whole.disk_bytes // 4 and one.memory_bytes == whole.memory_bytes
     with pytest.raises(DataError, match="--slices 7:9 names no usable slice; the file has 4"):
         estimated(3.0, 0.5, n_items=1, slices="7:9")
+
+
+def test_a_file_of_kspace_needs_its_room_wherever_that_came_from(estimated):
+    measured, _ = estimated(3.0, 0.5)
+    made, _ = estimated(3.0, 0.5, origin="synthesised-from-magnitude")
+    assert made.disk_bytes == measured.disk_bytes
 
 
 def test_an_empty_shard_costs_nothing():
