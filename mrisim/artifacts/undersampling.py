@@ -4,7 +4,8 @@ Cause: accelerated scanning. Appearance of the zero-filled image: equispaced lin
 pixels; random lines smear it along phase encode as incoherent streaks; both blur where high lines are missing.
 
 Law: unacquired samples are zero (selected, never multiplied). If R divides N and no calibration lines are kept, the
-image is the mean of R copies, each 1/R, shifted by N/R pixels. The realised R = acquired lines / kept lines,
+image is the mean of R copies, each 1/R, shifted by N/R pixels. Of a scan that was acquired with every R0-th line,
+equispaced lines are every R-th of those: a grid of R R0. The realised R = acquired lines / kept lines,
 calibration lines in, padding out.
 
 2-D data have one phase-encode axis, so whole lines go: random, equispaced and variable-density patterns. A Poisson-disc
@@ -102,7 +103,9 @@ class Undersampling(ArtifactSpec):
                 raise ConfigError(f"acceleration is {self.acceleration}; expected a whole number for equispaced lines")
             # one number gives nested offsets for every step that divides 840
             first = int(latents.offset * 840) % step
-            return np.union1d(acs, lines[lines % step == first])
+            spacing = _grid_spacing(lines)
+            on_grid = lines % spacing == lines[0] % spacing
+            return np.union1d(acs, lines[on_grid & (lines // spacing % step == first)])
         n_kept = max(1, round(lines.size / self.acceleration))
         if acs.size > n_kept:
             raise ConfigError(
@@ -156,3 +159,15 @@ class Undersampling(ArtifactSpec):
             Check("relative difference to four folded copies", 0.0, error, 1e-5),
             Check("realised acceleration", 4.0, spec.realised_acceleration(scan, latents), 0.0),
         )
+
+
+def _grid_spacing(lines: np.ndarray) -> int:
+    """Return R of a scan that was acquired with every R-th line and more at the centre, 1 for any other.
+
+    Of such a scan every line, or none, lies on a grid of its own R: the lines to keep are counted among its lines.
+    """
+    widest = int(np.diff(lines).max(initial=1))
+    grid = np.arange(lines[0], lines[-1] + 1, widest)
+    more = np.setdiff1d(lines, grid)
+    block = np.arange(more[0], more[-1] + 1) if more.size else more
+    return widest if bool(np.isin(np.union1d(grid, block), lines).all()) else 1

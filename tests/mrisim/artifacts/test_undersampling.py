@@ -53,6 +53,30 @@ def test_equispaced_lines_fold_the_object_onto_itself(n_lines, step, first):
     assert spec.realised_acceleration(scan, latents) == step
 
 
+@pytest.mark.parametrize("acquired_step", [2, 3, 4])
+@pytest.mark.parametrize("more", [(), range(56, 65)])
+@pytest.mark.parametrize("first_line", [0, 7])
+def test_of_an_equispaced_scan_every_rth_acquired_line_is_kept(acquired_step, more, first_line):
+    """Lines counted in the matrix would all be kept, or the calibration alone, where both R have a common factor."""
+    grid = np.arange(first_line, 120, acquired_step)
+    scan = scan_of(lines=np.union1d(grid, np.array(more, int)))
+    for step in (2, 3, 4):
+        offsets = set()
+        for seed in range(12):
+            kept = kept_lines(scan, seed, acceleration=step, pattern="equispaced", acs_fraction=0)
+            assert set(np.diff(kept)) == {acquired_step * step} and set(kept) <= set(grid)
+            assert abs(len(kept) - len(grid) / step) < 1
+            offsets.add(int(kept[0]))
+        assert offsets == set(grid[:step].tolist())
+
+
+def test_a_scan_that_lacks_some_lines_is_thinned_as_a_whole_one():
+    for gaps in ([49], [48], [49, 51, 80], [3, 4]):
+        lines = np.setdiff1d(np.arange(120), gaps)
+        kept = kept_lines(scan_of(lines=lines), acceleration=2, pattern="equispaced", acs_fraction=0)
+        assert len(set(kept % 2)) == 1 and len(kept) >= 60 - len(gaps)
+
+
 @pytest.mark.parametrize("pattern", ["random", "variable-density"])
 @pytest.mark.parametrize("lines", [None, slice(7, 111), slice(0, 97)])
 def test_random_lines_have_the_exact_count_and_are_nested(pattern, lines):
