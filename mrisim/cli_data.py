@@ -112,7 +112,8 @@ def verify(
         n_errors = sum(finding.severity == "error" for finding in report.findings)
         raise DataError(f"{manifest.name} is not as its manifest says: {n_errors} errors")
     if not as_json:
-        typer.echo(f"{manifest.name} is as its manifest{' and its lock' if known else ''} says")
+        but = f", but for the {len(shown)} warnings above" if shown else ""
+        typer.echo(f"{manifest.name} is as its manifest{' and its lock' if known else ''} says{but}")
 
 
 @data_app.command()

@@ -135,6 +135,9 @@ def test_data_verify_names_what_is_wrong(knees: Path, tmp_path: Path, monkeypatc
     monkeypatch.setenv("MRISIM_DATA_PHANTOM_KNEE", str(copy))
     text = run(data_app, "verify", "phantom_knee", "--lock", lock, fails_with=DataError)
     assert "cannot be read as hdf5" in text and "has 5000 bytes; the lock says" in text and str(copy) not in text
+    victim.unlink()
+    text = run(data_app, "verify", "phantom_knee", "--allow-partial")
+    assert "is as its manifest says, but for the " in text.splitlines()[-1]
     monkeypatch.delenv("MRISIM_DATA_PHANTOM_KNEE")
     assert "where is phantom_knee?" in run(data_app, "verify", "phantom_knee", fails_with=ConfigError)
     empty = tmp_path / "empty"
