@@ -197,7 +197,7 @@ def info(file: Annotated[Path, typer.Argument(callback=named)], as_json: AsJson 
 
 @app.command()
 def replay(
-    sidecar: Path,
+    sidecar: Annotated[Path, typer.Argument(callback=named)],
     source: Annotated[
         Path | None,
         typer.Option("--input", help="The clean input; default: looked for by name beside the sidecar, above, here."),

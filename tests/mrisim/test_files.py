@@ -153,3 +153,11 @@ def test_what_the_disk_refuses_leaves_nothing_behind(tmp_path: Path, number: int
         to.write_text("half")
         raise OSError(number, "refused")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_without_a_name_is_named_where_a_sidecar_is_expected(mrisim, tmp_path: Path):
+    result = mrisim("replay", ".")
+    assert result.code == 4
+    assert result.err.splitlines() == [
+        f"mrisim: {tmp_path.name} cannot be read; expected the JSON sidecar of a corrupted scan"
+    ]
