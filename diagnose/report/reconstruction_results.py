@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from diagnose.reconstruction.quality_table import OUTPUT, QualityRow, mean_quality, read_quality
+from diagnose.report.run_groups import group_runs
 from diagnose.report.tables import Table
 from diagnose.report.task_results import TaskResults, dose_results, estimate_cell, listed_seeds
 from diagnose.slice_images import CLEAN
@@ -23,7 +24,7 @@ TABLES = ("matrix.csv", "curves.csv", "effective_robustness.csv", "similarity.cs
 
 
 def results_of(folder: Path, configs: Mapping[str, Mapping[str, Any]]) -> TaskResults:
-    """Read an evaluation's folder; runs of one network and training set are pooled.
+    """Read an evaluation's folder; the seeds of a network and training set are pooled.
 
     Parameters
     ----------
@@ -37,9 +38,7 @@ def results_of(folder: Path, configs: Mapping[str, Mapping[str, Any]]) -> TaskRe
         If the table is damaged.
     """
     rows = [row for row in read_quality(folder / QUALITY) if row.split == "test" and row.intensities == OUTPUT]
-    members: dict[str, list[str]] = {}
-    for name, config in configs.items():
-        members.setdefault(_group(config), []).append(name)
+    members = group_runs(configs, _label)
     # what is no run stands beside them under its own name: zero-filling, the tuned classical baseline
     members |= {name: [name] for name in dict.fromkeys(row.run for row in rows) if name not in configs}
     distributions = list(dict.fromkeys(row.distribution for row in rows))
@@ -77,9 +76,12 @@ def results_of(folder: Path, configs: Mapping[str, Mapping[str, Any]]) -> TaskRe
     )  # fmt: skip
 
 
-def _group(config: Mapping[str, Any]) -> str:
-    selection = "" if config["selection"] == "joint" else f" ({config['selection']} {config['fraction']:g})"
-    return f"{config['network']}: {' + '.join(config['train_on'])}{selection}"
+def _label(config: Mapping[str, Any]) -> str:
+    fraction = config["fraction"]  # none: that of `diagnose.reconstruction.request`, or all
+    selection = config["selection"] + ("" if fraction is None else f" {fraction:g}")
+    return f"{config['network']}: {' + '.join(config['train_on'])}" + (
+        "" if selection == "joint" else f" ({selection})"
+    )
 
 
 def _of(rows: Sequence[QualityRow], names: Sequence[str], kind: str, level: int) -> list[QualityRow]:

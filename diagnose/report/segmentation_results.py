@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from diagnose.report.run_groups import group_runs
 from diagnose.report.tables import Table
 from diagnose.report.task_results import TaskResults, dose_results, estimate_cell, listed_seeds
 from diagnose.segmentation.dice_intervals import estimates_by_class
@@ -18,7 +19,7 @@ from diagnose.statistics.clustered_auc import Estimate
 
 
 def results_of(folder: Path, configs: Mapping[str, Mapping[str, Any]]) -> TaskResults:
-    """Read an evaluation's folder; runs of one norm are pooled, their Dice averaged case by case.
+    """Read an evaluation's folder; the seeds of a norm are pooled, their Dice averaged case by case.
 
     Parameters
     ----------
@@ -32,9 +33,7 @@ def results_of(folder: Path, configs: Mapping[str, Mapping[str, Any]]) -> TaskRe
         If the table is damaged.
     """
     blocks = read_dice_table(folder / PREDICTIONS)
-    members: dict[str, list[str]] = {}
-    for name, config in configs.items():
-        members.setdefault(str(config["norm"]), []).append(name)
+    members = group_runs(configs, lambda config: str(config["norm"]))
     estimates = {
         (norm, kind, level): estimates_by_class(dice, first.patients)
         for norm, names in members.items()

@@ -43,6 +43,40 @@ def test_methods_without_a_run_stand_beside_the_networks(quality_evaluation: Pat
     assert "data:image/png;base64," in text
 
 
+def change_configs(folder: Path, **changes: dict) -> None:
+    runs = json.loads((folder / "runs.json").read_text())
+    for entry in runs["runs"]:
+        entry["config"] |= changes.get(entry["run"], {})
+    (folder / "runs.json").write_text(json.dumps(runs))
+
+
+def test_norms_of_one_network_and_training_set_are_not_pooled_as_seeds(quality_evaluation: Path):
+    both = ["knee", "brain"]
+    change_configs(quality_evaluation, a={"norm": "bn", "train_on": both}, b={"norm": "gn", "train_on": both})
+    ssim = tables_of(write_evaluation_report(quality_evaluation))["SSIM on the clean test volumes of each distribution"]
+    assert {name: [cell[0] for cell in cells] for name, cells in ssim["rows"].items()} == {
+        "unet-xsmall: knee + brain, norm bn": ["0.900", "0.700"],
+        "unet-xsmall: knee + brain, norm gn": ["0.800", "0.850"],
+        "zero-filled": ["0.600", "0.500"],
+    }
+
+
+def test_learning_rates_of_one_norm_are_not_pooled_as_seeds(dice_evaluation: Path):
+    change_configs(dice_evaluation, ln0={"lr": 0.01}, ln1={"lr": 0.001}, none0={"lr": 0.01})
+    clean = tables_of(write_evaluation_report(dice_evaluation))["Dice on the clean test volumes, by norm"]
+    assert clean["columns"] == ["ln, lr 0.01", "ln, lr 0.001", "none"]
+    assert [cell[0] for cell in clean["rows"]["oedema"]] == ["0.800", "0.600", "0.400"]
+
+
+def test_a_selection_without_a_fraction_is_named(quality_evaluation: Path):
+    change_configs(
+        quality_evaluation, a={"selection": "separate"}, b={"selection": "skewed", "fraction": 0.25}
+    )  # fmt: skip
+    ssim = tables_of(write_evaluation_report(quality_evaluation))["SSIM on the clean test volumes of each distribution"]
+    named = {"unet-xsmall: knee (separate)", "unet-xsmall: knee + brain (skewed 0.25)", "zero-filled"}
+    assert set(ssim["rows"]) == named
+
+
 def test_equal_evaluations_give_equal_pages_and_damage_is_named(dice_evaluation: Path, tmp_path: Path, diagnose):
     first = write_evaluation_report(dice_evaluation).read_bytes()
     assert write_evaluation_report(dice_evaluation).read_bytes() == first
