@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import json
+import shlex
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -118,21 +119,31 @@ def _dose(results: TaskResults) -> dict[str, Any]:
 
 
 def _reproduce(folder: Path, request: dict[str, Any], results: TaskResults) -> dict[str, Any]:
-    words = [*request["runs"], *(f"--kind {kind}" for kind in request["kinds"])]
-    words += [f"--levels {','.join(map(str, request['levels']))}", f"--seed {request['seed']}", f"--out {folder.name}"]
-    command = " \\\n    ".join(["diagnose evaluate", *words])
+    command = " \\\n    ".join(["diagnose evaluate", *_words(request), f"--out {shlex.quote(folder.name)}"])
     hashes = tuple((name, (Cell(sha256_of_file(folder / name), mark="hash"),)) for name in (REQUEST, *results.files))
     weights = tuple(
         (name, (Cell(value, mark="hash"),))
         for name, value in zip(request["runs"], request["weights_sha256"], strict=True)
     )
     return {
-        "commands": f"{command}\ndiagnose report {folder.name}",
+        "commands": f"{command}\ndiagnose report {shlex.quote(folder.name)}",
         "from": "From the run folders, which lie where the evaluation was made:",
         "facts": [],
         "hashes": Table("Files of this evaluation", "file", ("SHA-256",), hashes, scores=False),
         "runs": Table("Runs", "run", ("SHA-256 of the weights",), weights, scores=False),
     }
+
+
+def _words(request: dict[str, Any]) -> list[str]:
+    """Return the arguments that ask for the same again; what only one task knows, where it was asked."""
+    words = [shlex.quote(run) for run in request["runs"]]
+    words += [f"--kind {kind}" for kind in request["kinds"]]
+    words += [f"--levels {','.join(map(str, request['levels']))}"]
+    if request.get("reconstructions", ["rss"]) != ["rss"]:
+        words.append(f"--recon {','.join(request['reconstructions'])}")
+    words += [f"--test-on {shlex.quote(name)}" for name in request.get("test_on", ())]
+    words += ["--every-epoch"] * bool(request.get("every_epoch"))
+    return [*words, f"--seed {request['seed']}"]
 
 
 def _record(page: dict[str, Any], results: TaskResults) -> dict[str, Any]:

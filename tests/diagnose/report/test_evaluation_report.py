@@ -1,7 +1,9 @@
 """The report of an evaluation of segmentation or reconstruction: what stands on the page, from the tables alone."""
 
+import html
 import json
 import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -75,6 +77,19 @@ def test_a_selection_without_a_fraction_is_named(quality_evaluation: Path):
     ssim = tables_of(write_evaluation_report(quality_evaluation))["SSIM on the clean test volumes of each distribution"]
     named = {"unet-xsmall: knee (separate)", "unet-xsmall: knee + brain (skewed 0.25)", "zero-filled"}
     assert set(ssim["rows"]) == named
+
+
+def test_the_command_on_the_page_asks_for_the_same(quality_evaluation: Path):
+    request = json.loads((quality_evaluation / "request.json").read_text())
+    asked = {"test_on": ["knee", "acquisition=AXT1|acquisition=AXT2"], "every_epoch": True}
+    request |= asked | {"reconstructions": ["rss", "l1-wavelet"]}
+    (quality_evaluation / "request.json").write_text(json.dumps(request))
+    page = html.unescape(write_evaluation_report(quality_evaluation).read_text())
+    command = re.search(r"diagnose (evaluate \\\n.*?--out quality)\n", page, re.DOTALL)[1]
+    assert shlex.split(command.replace("\\\n", "")) == [
+        "evaluate", "a", "b", "--levels", "0,3", "--recon", "rss,l1-wavelet", "--test-on", "knee",
+        "--test-on", "acquisition=AXT1|acquisition=AXT2", "--every-epoch", "--seed", "0", "--out", "quality",
+    ]  # fmt: skip
 
 
 def test_equal_evaluations_give_equal_pages_and_damage_is_named(dice_evaluation: Path, tmp_path: Path, diagnose):
