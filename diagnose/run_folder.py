@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
+from pydantic import ValidationError
 
 from diagnose.claimed_folder import IDENTITY, Mark, claim, given_up_on_error
 from diagnose.torch_device import CPU, gpu_name
@@ -37,7 +38,7 @@ from mrisim.files import write_text, written_whole
 if TYPE_CHECKING:
     from diagnose.training.task import TrainingData
 
-DONE, SPLIT, LOCATION = "DONE", "split.csv", "location.json"
+DONE, SPLIT, LOCATION, LOCK = "DONE", "split.csv", "location.json", "data.lock.json"
 EMBEDDED = "embedded cohort"
 """What stands for the location of the default cohort, which lies in the cache of whoever uses it; the name of another
 embedded cohort follows it."""
@@ -85,7 +86,7 @@ def open_run(folder: Path, spec: LoopSpec, data: TrainingData, location: DataLoc
         # First of all: a run that is killed at once must be known again.
         write_text(folder / IDENTITY, identity + "\n")
         write_text(folder / "config.yaml", yaml.safe_dump(_named(spec), sort_keys=False))
-        write_text(folder / "data.lock.json", json.dumps(data.lock, indent=1) + "\n")
+        write_text(folder / LOCK, json.dumps(data.lock, indent=1) + "\n")
         write_text(folder / SPLIT, data.split_csv())
         write_text(folder / LOCATION, json.dumps(kept_places(folder, location), indent=2) + "\n")
     return state
@@ -140,12 +141,19 @@ def read_spec(folder: Path, spec_type: type[Spec] = TrainSpec) -> Spec:  # type:
     Raises
     ------
     DataError
-        If the folder is no run, or one of another task.
+        If the folder is no run, one of another task, or one whose request cannot be used.
     """
     task = task_of(folder)
     if task != spec_type.task:
         raise DataError(f"{folder.name} is a run of {task}; expected one of {spec_type.task}")
-    return spec_type.model_validate({name: value for name, value in config_of(folder).items() if name != "task"})
+    try:
+        return spec_type.model_validate({name: value for name, value in config_of(folder).items() if name != "task"})
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = ".".join(map(str, first["loc"])) or "request"
+        raise DataError(
+            f"config.yaml of {folder.name}: {place}: {first['msg']}; expected the request of a run of this version"
+        ) from None
 
 
 def config_of(folder: Path) -> dict[str, Any]:
@@ -153,7 +161,36 @@ def config_of(folder: Path) -> dict[str, Any]:
     config = folder / "config.yaml"
     if not config.is_file():
         raise DataError(f"{folder.name} has no config.yaml; expected a run folder of `diagnose train`")
-    content: dict[str, Any] = yaml.safe_load(config.read_text(encoding="utf-8"))
+    try:
+        content = yaml.safe_load(config.read_text(encoding="utf-8"))
+    except (UnicodeDecodeError, yaml.YAMLError):
+        content = None
+    if not isinstance(content, dict):
+        raise DataError(f"config.yaml of {folder.name} is damaged; expected the request of a run")
+    return content
+
+
+def read_lock(folder: Path) -> dict[str, Any]:
+    """Return the content of a run's data.lock.json: what tells its data from others.
+
+    Raises
+    ------
+    DataError
+        If it is missing or damaged.
+    """
+    file = folder / LOCK
+    if not file.is_file():
+        raise DataError(f"{folder.name} has no {LOCK}; expected a run folder of `diagnose train`")
+    return _json_of(file)
+
+
+def _json_of(file: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError:
+        content = None
+    if not isinstance(content, dict):
+        raise DataError(f"{file.name} of {file.parent.name} is damaged; expected a JSON object")
     return content
 
 
@@ -169,8 +206,7 @@ def read_location(folder: Path) -> DataLocation:
     from mrisim.cohort_cache import cache_folder, cached_path
     from mrisim.cohort_protocol import default_spec
 
-    file = folder / LOCATION
-    places = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    places = _places(folder)
     if not places:
         raise DataError(f"{folder.name} does not say where its data are; expected --data DIR")
     if places.get("root", "").startswith(EMBEDDED):
@@ -193,6 +229,12 @@ def read_location(folder: Path) -> DataLocation:
     return location
 
 
+def _places(folder: Path) -> dict[str, str]:
+    """Return the content of location.json; nothing where there is none."""
+    file = folder / LOCATION
+    return _json_of(file) if file.is_file() else {}
+
+
 def is_simulated(runs: Sequence[Path]) -> bool | None:
     """Say whether the data of run folders are simulated, by the ``dataset.json`` that a cohort of mrisim lies beside.
 
@@ -208,7 +250,7 @@ def is_simulated(runs: Sequence[Path]) -> bool | None:
         except DataError:
             answers.append(None)
             continue
-        origin = json.loads(description.read_text(encoding="utf-8")).get("origin", "") if description.is_file() else ""
+        origin = _json_of(description).get("origin", "") if description.is_file() else ""
         answers.append(str(origin).startswith("simulated"))
     if any(answers):
         return True
@@ -224,7 +266,7 @@ def remember_execution(folder: Path, execution: Execution) -> None:
 def recall_execution(folder: Path) -> Execution | None:
     """Return the formats that a run began with, None where it did not get that far."""
     file = folder / "env.json"
-    return Execution(**json.loads(file.read_text(encoding="utf-8"))["execution"]) if file.is_file() else None
+    return Execution(**_json_of(file)["execution"]) if file.is_file() else None
 
 
 def environment(device: str = CPU) -> dict[str, Any]:

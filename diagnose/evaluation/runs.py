@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from diagnose.checkpoint import SavedModel
 from diagnose.claimed_folder import Mark, claim
 from diagnose.dataset import SliceTable, load_slice_table
-from diagnose.run_folder import SPLIT, DataLocation, config_of, is_simulated, read_location, read_spec
+from diagnose.run_folder import SPLIT, DataLocation, config_of, is_simulated, read_location, read_lock, read_spec
 from diagnose.torch_device import CPU
 from diagnose.trained_model import TrainedModel
 from mrisim.errors import ConfigError, DataError
@@ -57,8 +57,7 @@ def table_of_runs(models: list[TrainedModel], data: DataLocation | None) -> Slic
     split = models[0].folder / SPLIT
     table = load_slice_table(read_spec(models[0].folder).data_request(location.root, location.labels, split))
     for model in models:
-        lock = json.loads((model.folder / "data.lock.json").read_text(encoding="utf-8"))
-        if lock != json.loads(json.dumps(dict(table.lock))):
+        if read_lock(model.folder) != json.loads(json.dumps(dict(table.lock))):
             raise DataError(
                 f"{model.name} was trained on other data, labels or another split than those found now; "
                 "expected the same (files with their sizes and norms, SHA-256 of labels and split)"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ from diagnose.reconstruction.distributions import DISTRIBUTIONS
 from diagnose.reconstruction.paired_volumes import PairedVolume, check_masks
 from diagnose.reconstruction.request import ReconstructionSpec
 from diagnose.reconstruction.training_data import attributed_files, data_of, in_split, of_distribution, paired_by_file
-from diagnose.run_folder import DONE, DataLocation, read_location, read_spec
+from diagnose.run_folder import DONE, DataLocation, read_location, read_lock, read_spec
 from diagnose.torch_device import CPU, device_of
 from mrisim.errors import ConfigError, DataError
 
@@ -118,7 +117,7 @@ def measured_data(
     trained_on = {}
     for model in models:
         found = data_of(model.spec, files, notes, known)
-        if json.loads((model.folder / "data.lock.json").read_text(encoding="utf-8")) != found.lock:
+        if read_lock(model.folder) != found.lock:
             raise DataError(
                 f"{model.name} was trained on other data or another split than those found now; expected the same "
                 "files with their sizes and norms"

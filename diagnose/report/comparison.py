@@ -6,7 +6,6 @@ AUROC. Norms are compared over paired seeds; nothing here was planned before tra
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,7 +20,7 @@ from diagnose.analysis.scores import base_reconstruction
 from diagnose.evaluate import PREDICTIONS
 from diagnose.evaluation.prediction_table import PredictionBlock, aligned, read_table
 from diagnose.report.wording import MINUS, interval, p_value, signed
-from diagnose.run_folder import DONE, is_simulated, read_spec
+from diagnose.run_folder import DONE, is_simulated, read_lock, read_spec
 from diagnose.slice_images import CLEAN
 from diagnose.statistics.inference import ShiftedScores, compare_norms
 from diagnose.statistics.metrics import auroc
@@ -154,7 +153,7 @@ def _found(name: str, evaluations: Sequence[Path]) -> Path:
 
 def _check_data(runs: dict[str, Path]) -> None:
     """Refuse runs of different data: their scores are of other slices, or of other labels."""
-    locks = {name: json.loads((folder / "data.lock.json").read_text(encoding="utf-8")) for name, folder in runs.items()}
+    locks = {name: read_lock(folder) for name, folder in runs.items()}
     first = next(iter(locks))
     for name, lock in locks.items():
         if lock != locks[first]:

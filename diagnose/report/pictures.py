@@ -14,7 +14,7 @@ from PIL import Image
 
 from diagnose.dataset import SliceTable, load_slice_table
 from diagnose.report.study_folder import StudyRecord
-from diagnose.run_folder import SPLIT, read_location, read_spec
+from diagnose.run_folder import SPLIT, read_location, read_lock, read_spec
 from diagnose.slice_images import CLEAN, Shift, make_images
 from mrisim.errors import DataError
 from mrisim.preview import to_grey, window_of
@@ -50,7 +50,7 @@ def slices_of_test_split(run: Path) -> SliceTable:
     """
     location = read_location(run)
     table = load_slice_table(read_spec(run).data_request(location.root, location.labels, run / SPLIT))
-    lock = json.loads((run / "data.lock.json").read_text(encoding="utf-8"))
+    lock = read_lock(run)
     if lock != json.loads(json.dumps(dict(table.lock))):
         raise DataError(f"the data of {run.name} have changed since it was trained; expected the same files")
     return table.of_split("test")

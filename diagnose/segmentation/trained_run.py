@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 import torch
 
 from diagnose.checkpoint import check_architecture, load_network
-from diagnose.run_folder import DONE, SPLIT, DataLocation, read_location, read_spec
+from diagnose.run_folder import DONE, SPLIT, DataLocation, read_location, read_lock, read_spec
 from diagnose.segmentation.case_table import CaseTable, load_case_table
 from diagnose.segmentation.request import SegmentationModel, SegmentationSpec
 from diagnose.segmentation.whole_volumes import Windows
@@ -87,7 +86,7 @@ def cases_of_runs(models: Sequence[SegmentationRun], data: DataLocation | None) 
     # the run's own split: it goes with the run, wherever the stored file it came from may be now
     table = load_case_table(location.root, models[0].spec, models[0].folder / SPLIT)
     for model in models:
-        if json.loads((model.folder / "data.lock.json").read_text(encoding="utf-8")) != dict(table.lock):
+        if read_lock(model.folder) != dict(table.lock):
             raise DataError(
                 f"{model.name} was trained on other data or another split than those found now; expected the same "
                 "(files with their sizes and contents, SHA-256 of the split)"

@@ -11,8 +11,12 @@ from diagnose.dataset import load_slice_table
 from diagnose.run_folder import (
     EMBEDDED,
     DataLocation,
+    config_of,
+    is_simulated,
     open_run,
     read_location,
+    read_lock,
+    read_spec,
     recall_execution,
     remember_execution,
 )  # fmt: skip
@@ -71,6 +75,26 @@ def test_a_run_that_moved_alone_asks_for_its_data(data: Path, tmp_path: Path):
     labels.unlink()
     with pytest.raises(DataError, match=r"the labels of run are not at .*knee\.csv.* --data DIR and --labels CSV"):
         read_location(run)
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "read", "message"),
+    [
+        ("config.yaml", "norm: [", config_of, r"config\.yaml of run is damaged"),
+        ("config.yaml", "words", config_of, r"config\.yaml of run is damaged"),
+        ("config.yaml", "norm: gn\nlearning: 1\n", read_spec, r"config\.yaml of run: learning: Extra inputs"),
+        ("location.json", "{", read_location, r"location\.json of run is damaged"),
+        ("data.lock.json", "[]", read_lock, r"data\.lock\.json of run is damaged"),
+        ("env.json", "", recall_execution, r"env\.json of run is damaged"),
+        ("../data/dataset.json", "{", lambda run: is_simulated([run]), r"dataset\.json of data is damaged"),
+    ],
+)
+def test_a_damaged_file_of_a_run_is_named(data: Path, tmp_path: Path, file: str, text: str, read, message: str):
+    run = tmp_path / "place" / "run"
+    opened(run, DataLocation(data))
+    (run / file).write_text(text)
+    with pytest.raises(DataError, match=message):
+        read(run)
 
 
 def test_the_split_may_be_gone(data: Path, tmp_path: Path):
