@@ -201,8 +201,9 @@ class _Work:
     def all_parts(self, watch: Watch) -> tuple[list[QualityRow], list[Crop]]:
         """Make or read every part."""
         rows, crops = list[QualityRow](), list[Crop]()
-        for name, make in self._wanted():
-            path = self.folder / f"{self.key}-{name}.json"
+        for number, (name, make) in enumerate(self._wanted()):
+            # the number: a run may have the name of another part, such as noise-2
+            path = self.folder / f"{self.key}-{number:03d}-{name}.json"
             if not path.exists():
                 watch.say(name)
                 write_text(path, json.dumps(make()))

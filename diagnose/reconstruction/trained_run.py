@@ -9,10 +9,12 @@ from pathlib import Path
 from torch import nn
 
 from diagnose.checkpoint import check_architecture, epoch_folder, load_network
+from diagnose.reconstruction import classical
 from diagnose.reconstruction.architectures import ReconstructionModel
 from diagnose.reconstruction.data_selection import AttributedVolume
 from diagnose.reconstruction.distributions import DISTRIBUTIONS
 from diagnose.reconstruction.paired_volumes import PairedVolume, check_masks
+from diagnose.reconstruction.quality_table import ZERO_FILLED
 from diagnose.reconstruction.request import ReconstructionSpec
 from diagnose.reconstruction.training_data import attributed_files, data_of, in_split, of_distribution, paired_by_file
 from diagnose.run_folder import DONE, DataLocation, read_location, read_lock, read_spec
@@ -20,6 +22,8 @@ from diagnose.torch_device import CPU, device_of
 from mrisim.errors import ConfigError, DataError
 
 MEASURED_SPLITS = ("val", "test")
+METHODS = (ZERO_FILLED, classical.METHOD)
+"""Names in the table that are no runs'."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,11 +71,14 @@ def load_runs(runs: Sequence[Path], device: str = CPU) -> list[ReconstructionRun
     DataError
         If one is no finished run of reconstruction.
     ConfigError
-        If two have one name or different masks.
+        If two have one name, one has that of a method, or masks differ.
     """
     models = [ReconstructionRun.load(run, device) for run in runs]
     if len({model.name for model in models}) < len(models):
         raise ConfigError("two runs have one name; expected different ones, because rows go by it")
+    taken = [model.name for model in models if model.name in METHODS]
+    if taken:
+        raise ConfigError(f"a run has the name {taken[0]}, that of a method; expected another, because rows go by it")
     masks = {(model.spec.acceleration, model.spec.mask, model.spec.mask_seed) for model in models}
     if len(masks) > 1:
         shown = " and ".join(f"{mask} {acceleration} (seed {seed})" for acceleration, mask, seed in sorted(masks))

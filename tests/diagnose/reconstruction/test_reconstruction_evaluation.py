@@ -186,6 +186,23 @@ def test_an_interrupted_evaluation_goes_on_to_the_same_bytes(evaluated, runs: li
         assert path.read_bytes() == (tmp_path / "again" / path.name).read_bytes(), path.name
 
 
+def test_a_run_with_the_name_of_a_shift_has_rows_of_its_own(runs: list[Path], data: Path, tmp_path: Path):
+    noise = shutil.copytree(runs[0], tmp_path / "noise-2")
+    asked = request(kinds=("noise",), levels=(2,))
+    results = [evaluate([run], asked, tmp_path / "out" / run.name, data=DataLocation(data)) for run in (noise, runs[0])]
+    own, plain = (
+        [(row.item, row.kind, row.ssim) for row in result.tables.rows if row.run != ZERO_FILLED] for result in results
+    )
+    assert own == plain and {kind for _, kind, _ in own} == {"clean", "noise"}
+
+
+@pytest.mark.parametrize("name", [ZERO_FILLED, classical.METHOD])
+def test_a_run_with_the_name_of_a_method_is_refused(runs: list[Path], data: Path, tmp_path: Path, name: str):
+    run = shutil.copytree(runs[0], tmp_path / name)
+    with pytest.raises(ConfigError, match=f"a run has the name {name}, that of a method"):
+        evaluate([run], request(), tmp_path / "out", data=DataLocation(data))
+
+
 def test_a_corruption_is_one_of_the_whole_kspace_and_level_0_is_none(data: Path):
     volume = next(one for one in find_volumes(data) if one.stem == "file_disc_test_00")
     paired = pair(volume)
