@@ -7,6 +7,7 @@ AdamW, early stop on clean validation, best checkpoint. What is learnt, from whi
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -79,7 +80,7 @@ def fit(
     Raises
     ------
     DataError, ConfigError
-        If data, labels, split or request cannot be used.
+        If data, labels, split, request or the folder's name cannot be used.
     Interrupted
         If the caller asked to stop.
     """
@@ -91,6 +92,7 @@ def fit(
         module = task_module(spec.task)
         data = group.first(lambda: module.load_data(spec, location))
         folder = folder or Path("runs") / run_name(spec, data.identity)
+        _check_name(folder, module.METHODS)
         begun = group.first(partial(_begin, folder, spec, data, location, overwrite, group.n_processes))
         if begun == "done":
             return FitResult(folder, json.loads((folder / "results.json").read_text(encoding="utf-8")), was_done=True)
@@ -100,6 +102,12 @@ def fit(
             results = _carry_out(spec, data, folder, (n_threads, device), told, group)
         group.first(lambda: discard(folder))
     return FitResult(folder, results, was_done=False)
+
+
+def _check_name(folder: Path, methods: Sequence[str]) -> None:
+    """Refuse a name that is taken in the table of a run: its rows go by the folder's name."""
+    if folder.resolve().name in methods:
+        raise ConfigError(f"--out {folder.name} is the name of a method in the run's table; expected another")
 
 
 def _earlier_kept(folder: Path, watch: Watch, group: ProcessGroup) -> AbstractContextManager[None]:

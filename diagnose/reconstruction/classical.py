@@ -15,9 +15,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from diagnose.reconstruction.paired_volumes import PairedVolume
+from diagnose.reconstruction.quality_table import ZERO_FILLED
 from diagnose.reconstruction.ssim import volume_ssim
 
 METHOD = "l1-wavelet"
+METHODS = (ZERO_FILLED, METHOD)
+"""Names in tables of image quality that no run may have."""
 GRID = (1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
 """Regularisations that are tried, for data scaled so that the zero-filled image is about 1."""
 N_ITERATIONS = 40

@@ -9,12 +9,11 @@ from pathlib import Path
 from torch import nn
 
 from diagnose.checkpoint import check_architecture, epoch_folder, load_network
-from diagnose.reconstruction import classical
 from diagnose.reconstruction.architectures import ReconstructionModel
+from diagnose.reconstruction.classical import METHODS
 from diagnose.reconstruction.data_selection import AttributedVolume
 from diagnose.reconstruction.distributions import DISTRIBUTIONS
 from diagnose.reconstruction.paired_volumes import PairedVolume, check_masks
-from diagnose.reconstruction.quality_table import ZERO_FILLED
 from diagnose.reconstruction.request import ReconstructionSpec
 from diagnose.reconstruction.training_data import attributed_files, data_of, in_split, of_distribution, paired_by_file
 from diagnose.run_folder import DONE, DataLocation, read_location, read_lock, read_spec
@@ -22,8 +21,6 @@ from diagnose.torch_device import CPU, device_of
 from mrisim.errors import ConfigError, DataError
 
 MEASURED_SPLITS = ("val", "test")
-METHODS = (ZERO_FILLED, classical.METHOD)
-"""Names in the table that are no runs'."""
 
 
 @dataclass(frozen=True, eq=False)

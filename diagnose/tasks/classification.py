@@ -43,9 +43,12 @@ from mrisim.errors import ConfigError
 
 SPEC = TrainSpec
 DEFAULT_DATA = default_spec()
+METHODS = ()
+"""Nothing stands beside the run in its table."""
 
 __all__ = [
     "DEFAULT_DATA",
+    "METHODS",
     "SPEC",
     "Classification",
     "architecture_of",

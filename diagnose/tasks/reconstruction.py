@@ -20,6 +20,7 @@ from diagnose.checkpoint import load_network
 from diagnose.cost_estimate import Cost, as_time, where
 from diagnose.networks.varnet import VarNet
 from diagnose.reconstruction.architectures import ReconstructionModel
+from diagnose.reconstruction.classical import METHODS
 from diagnose.reconstruction.distributions import EMBEDDED_COHORTS
 from diagnose.reconstruction.masks import draw_mask, training_mask_stream
 from diagnose.reconstruction.paired_volumes import PairedVolume, SliceStore
@@ -42,7 +43,17 @@ from mrisim.seeding import stream
 SPEC = ReconstructionSpec
 DEFAULT_DATA = EMBEDDED_COHORTS
 
-__all__ = ["DEFAULT_DATA", "SPEC", "Reconstruction", "check_request", "estimate", "lines_of", "load_data", "prepare"]
+__all__ = [
+    "DEFAULT_DATA",
+    "METHODS",
+    "SPEC",
+    "Reconstruction",
+    "check_request",
+    "estimate",
+    "lines_of",
+    "load_data",
+    "prepare",
+]
 
 
 def check_request(spec: ReconstructionSpec, labels: Path | None, split: Path | None) -> None:

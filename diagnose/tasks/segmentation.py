@@ -14,7 +14,7 @@ from diagnose.cost_estimate import Cost, as_time, training_seconds, where
 from diagnose.run_folder import DataLocation, run_name
 from diagnose.segmentation.brats_releases import CHANNELS, CLASSES
 from diagnose.segmentation.case_table import CaseTable, load_case_table
-from diagnose.segmentation.clean_dice import baseline_blocks, block_of, lines_of, summarise
+from diagnose.segmentation.clean_dice import ALL_BACKGROUND, THRESHOLD, baseline_blocks, block_of, lines_of, summarise
 from diagnose.segmentation.dice import soft_dice_loss
 from diagnose.segmentation.dice_table import DiceCell, write_dice_table
 from diagnose.segmentation.epoch_patches import batch_of, draw_epoch
@@ -40,7 +40,20 @@ DEFAULT_DATA = CohortSpec(
 )  # fmt: skip
 """62 heads with a glioma each, at 3 T, 4 coils, 56 x 56 x 32 voxels of 4 x 4 x 3 mm."""
 
-__all__ = ["DEFAULT_DATA", "SPEC", "Segmentation", "check_request", "estimate", "lines_of", "load_data", "prepare"]
+METHODS = (ALL_BACKGROUND, THRESHOLD)
+"""Names in the table of Dice that no run may have."""
+
+__all__ = [
+    "DEFAULT_DATA",
+    "METHODS",
+    "SPEC",
+    "Segmentation",
+    "check_request",
+    "estimate",
+    "lines_of",
+    "load_data",
+    "prepare",
+]
 
 
 def check_request(spec: SegmentationSpec, labels: Path | None, split: Path | None) -> None:

@@ -98,8 +98,9 @@ def task_module(name: str) -> Any:
     """Return the module of a task, `TASKS` names them.
 
     Each has ``SPEC`` (the type of its request), ``DEFAULT_DATA`` (the embedded cohort it trains on: a `CohortSpec` or a
-    `CohortCollection`), ``check_request``, ``load_data``, ``prepare``, ``estimate`` and ``lines_of``, called as those
-    of `diagnose.tasks.classification`.
+    `CohortCollection`), ``METHODS`` (what stands beside a run in its table: no run may have such a name),
+    ``check_request``, ``load_data``, ``prepare``, ``estimate`` and ``lines_of``, called as those of
+    `diagnose.tasks.classification`.
 
     Raises
     ------

@@ -152,6 +152,13 @@ def test_a_run_leaves_what_it_promises_and_beats_zero_filling(finished: Path):
     assert any("difference +" in line for line in reconstruction.lines_of(results))
 
 
+@pytest.mark.parametrize("name", [ZERO_FILLED, "l1-wavelet"])
+def test_a_run_with_the_name_of_a_method_is_refused(pairs: Path, tmp_path: Path, name: str):
+    with pytest.raises(ConfigError, match=f"--out {name} is the name of a method"):
+        fit_small(pairs, tmp_path / name)
+    assert not (tmp_path / name).exists()
+
+
 def test_the_weights_of_every_epoch_are_kept_and_the_best_are_the_runs(finished: Path):
     history = [json.loads(line) for line in (finished / "metrics.jsonl").read_text().splitlines()]
     best = max(history, key=lambda entry: entry["val_ssim_mean"])["epoch"]

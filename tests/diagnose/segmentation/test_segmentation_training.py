@@ -114,6 +114,11 @@ def test_killed_and_resumed_is_bit_identical(segmentation_run, heads, tmp_path):
     assert_same_run(tmp_path / "run", segmentation_run)
 
 
+def test_a_run_with_the_name_of_a_baseline_is_refused(heads, tmp_path):
+    with pytest.raises(ConfigError, match="--out threshold is the name of a method"):
+        fit(SegmentationSpec(**SMALL), DataLocation(heads), tmp_path / "threshold")
+
+
 def test_all_norms_start_from_the_same_weights_and_see_the_same_patches(heads, tmp_path, monkeypatch):
     starts, patches = {}, {}
     build = VolumeArchitecture.build
