@@ -229,6 +229,14 @@ def read_location(folder: Path) -> DataLocation:
     return location
 
 
+def kept_split(folder: Path) -> Path | None:
+    """Return the run's own copy of the split file that it was given; None where the split was that of the data.
+
+    The file itself may be gone, and data that grew since hold files that a copy of their own split does not.
+    """
+    return folder / SPLIT if "split" in _places(folder) else None
+
+
 def _places(folder: Path) -> dict[str, str]:
     """Return the content of location.json; nothing where there is none."""
     file = folder / LOCATION

@@ -16,7 +16,7 @@ from diagnose.reconstruction.distributions import DISTRIBUTIONS
 from diagnose.reconstruction.paired_volumes import PairedVolume, check_masks
 from diagnose.reconstruction.request import ReconstructionSpec
 from diagnose.reconstruction.training_data import attributed_files, data_of, in_split, of_distribution, paired_by_file
-from diagnose.run_folder import DONE, DataLocation, read_location, read_lock, read_spec
+from diagnose.run_folder import DONE, DataLocation, kept_split, read_location, read_lock, read_spec
 from diagnose.torch_device import CPU, device_of
 from mrisim.errors import ConfigError, DataError
 
@@ -116,7 +116,7 @@ def measured_data(
         If there is no such distribution.
     """
     location = data or read_location(models[0].folder)
-    files, notes = attributed_files(location.root, location.split, models[0].spec.split_seed)
+    files, notes = attributed_files(location.root, kept_split(models[0].folder), models[0].spec.split_seed)
     known: dict[str, PairedVolume] = {}
     trained_on = {}
     for model in models:

@@ -29,6 +29,8 @@ class ReconstructionData:
     by_split: Mapping[str, Parts]
     lock: Mapping[str, Any]
     """Files with sizes and norms, by split and distribution."""
+    files: tuple[AttributedVolume, ...]
+    """All of the data set, those of other distributions too."""
     notes: tuple[str, ...] = ()
 
     @property
@@ -42,12 +44,9 @@ class ReconstructionData:
         return tuple(found[file] for file in sorted(found))
 
     def split_csv(self) -> str:
-        """Return the split as a stored split file."""
-        rows = (
-            SplitRow(paired.volume.file, paired.volume.patient, split, paired.volume.acquisition)
-            for split in SPLITS
-            for paired in self.volumes(split)
-        )
+        """Return the split of all files as a stored split file: other distributions are measured on, too."""
+        volumes = (file.volume for file in self.files)
+        rows = (SplitRow(volume.file, volume.patient, volume.split, volume.acquisition) for volume in volumes)
         return split_text(sorted(rows, key=lambda row: row.file))
 
 
@@ -100,7 +99,7 @@ def data_of(
         for split, named in chosen.items()
     }
     lock = {split: {name: locked(part) for name, part in named.items()} for split, named in by_split.items()}
-    return ReconstructionData(by_split, lock, notes)
+    return ReconstructionData(by_split, lock, tuple(files), notes)
 
 
 def attributed_files(

@@ -245,6 +245,28 @@ def test_changed_data_and_other_masks_are_refused(runs: list[Path], data: Path, 
         evaluate([runs[0], tmp_path / "random"], request(), tmp_path / "out")
 
 
+def test_the_split_file_may_be_gone_and_the_data_elsewhere(data: Path, tmp_path: Path):
+    """Validation and test change places, in a file that is then removed; squares were not trained on."""
+    spec = ReconstructionSpec(train_on=(DISC,), epochs=1, batch=8, acceleration=ACCELERATION)
+    fit(spec, DataLocation(data), tmp_path / "by-folder")
+    with (tmp_path / "by-folder" / "split.csv").open(newline="") as text:
+        rows = list(csv.DictReader(text))
+    assert len(rows) == 2 * (8 + 2 + 11), "all files, whatever was trained on"
+    swapped = {"train": "train", "val": "test", "test": "val"}
+    with (tmp_path / "mine.csv").open("w", newline="") as text:
+        writer = csv.DictWriter(text, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(row | {"split": swapped[row["split"]]} for row in rows)
+    fit(spec, DataLocation(data, split=tmp_path / "mine.csv"), tmp_path / "run")
+    (tmp_path / "mine.csv").unlink()
+    elsewhere = DataLocation(Path(shutil.copytree(data, tmp_path / "elsewhere")))
+    for location in (None, elsewhere):
+        result = evaluate([tmp_path / "run"], request(), tmp_path / "out", data=location)
+        assert {(row.item.rsplit("_", 1)[0], row.split) for row in result.tables.rows} == {
+            ("file_disc_val", "test"), ("file_square_val", "test"),
+        }  # fmt: skip
+
+
 def test_the_command_dispatches_by_task_and_says_what_it_would_cost(runs: list[Path], tmp_path: Path, diagnose):
     command = ("evaluate", str(runs[0]), "--test-on", SQUARE)
     dry = diagnose(*command, "--dry-run", "--json", cwd=tmp_path)
