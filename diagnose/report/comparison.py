@@ -19,6 +19,7 @@ from diagnose.analysis.comparisons import DESCRIPTIVE
 from diagnose.analysis.scores import base_reconstruction
 from diagnose.evaluate import PREDICTIONS
 from diagnose.evaluation.prediction_table import PredictionBlock, aligned, read_table
+from diagnose.report.evaluation_report import is_evaluation
 from diagnose.report.wording import MINUS, interval, p_value, signed
 from diagnose.run_folder import DONE, is_simulated, read_lock, read_spec
 from diagnose.slice_images import CLEAN
@@ -130,6 +131,11 @@ def _sorted_out(paths: Sequence[Path]) -> tuple[dict[str, Path], list[Path]]:
             if name in runs:
                 raise DataError(f"two runs have the name {name}; expected different ones, because rows go by it")
             runs[name] = folder
+        elif is_evaluation(folder):
+            raise DataError(
+                f"{folder.name} is an evaluation of segmentation or reconstruction; expected one of classification "
+                "(`diagnose report` shows the others)"
+            )
         elif (folder / PREDICTIONS).is_file():
             evaluations.append(folder)
         else:

@@ -91,6 +91,12 @@ def test_one_seed_has_no_test_and_runs_without_a_pair_are_named(study: Path):
     assert result.notes == ["bn__z-score__seed2 has no pair in every norm: not compared"]
 
 
+def test_evaluations_of_other_tasks_are_named(dice_evaluation: Path, quality_evaluation: Path):
+    for folder in (dice_evaluation, quality_evaluation):
+        with pytest.raises(DataError, match=f"{folder.name} is an evaluation of segmentation or reconstruction"):
+            compare([folder])
+
+
 def test_what_cannot_be_compared_is_refused(study: Path, tmp_path: Path):
     bn1, bn2, gn1, gn2 = runs_of(study)
     with pytest.raises(DataError, match="all runs have the norm bn"):
