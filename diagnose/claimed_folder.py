@@ -125,6 +125,17 @@ def check_ours(folder: Path, mark: Mark) -> None:
         )
 
 
+def check_outside(folder: Path, data: Path) -> None:
+    """Refuse a folder of output that lies in the data.
+
+    Raises
+    ------
+    ConfigError
+    """
+    if folder.resolve().is_relative_to(data.resolve()):
+        raise ConfigError(f"--out {folder.name} lies in the data folder; expected a place outside of it")
+
+
 def _refusal(folder: Path, mark: Mark, *, in_place_of: str, request: str) -> str:
     held = f"{folder.name} holds another {mark.what} (other settings, data or labels)"
     if not in_place_of:

@@ -25,7 +25,15 @@ from diagnose.evaluation.parts import has_part, read_part, write_part
 from diagnose.evaluation.prediction_table import PredictionBlock, read_table, write_table
 from diagnose.evaluation.pseudo_count import choose_n_pseudo, recorded_choice
 from diagnose.evaluation.request import EvaluationRequest
-from diagnose.evaluation.runs import REQUEST, digest, load_models, open_output, record_of_runs, table_of_runs
+from diagnose.evaluation.runs import (
+    REQUEST,
+    data_of_runs,
+    digest,
+    load_models,
+    open_output,
+    record_of_runs,
+    table_of_runs,
+)  # fmt: skip
 from diagnose.evaluation.shift_report import result_lines, write_results
 from diagnose.evaluation.shift_results import ShiftResult, shift_results
 from diagnose.run_folder import DataLocation
@@ -120,7 +128,7 @@ class OpenEvaluation:
         table = table_of_runs(models, data)
         record = _record_of(models, request)
         _idle_adaptations(models, request)
-        folder = open_output(out, Path("evaluations"), record, overwrite)
+        folder = open_output(out, Path("evaluations"), record, overwrite, data=data_of_runs(models, data))
         splits = {split: table.of_split(split) for split in ("train", "val", "test")}
         store = image_store(models[0].crop, n_threads=n_threads, scans=CleanScans())
         return cls(models, request, folder, splits, store, digest([record, table.identity, device, simulator_hash()]))

@@ -28,11 +28,11 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from pydantic import ValidationError
 
-from diagnose.claimed_folder import IDENTITY, Mark, claim, given_up_on_error
+from diagnose.claimed_folder import IDENTITY, Mark, check_outside, claim, given_up_on_error
 from diagnose.torch_device import CPU, gpu_name
 from diagnose.training.execution import Execution
 from diagnose.training.spec import LoopSpec, Spec, TrainSpec
-from mrisim.errors import ConfigError, DataError
+from mrisim.errors import DataError
 from mrisim.files import write_text, written_whole
 
 if TYPE_CHECKING:
@@ -75,8 +75,7 @@ def open_run(folder: Path, spec: LoopSpec, data: TrainingData, location: DataLoc
         If it holds another run and may not be overwritten, holds files that are no run, or lies in the data.
     """
     identity = spec.identity(data.identity)
-    if folder.resolve().is_relative_to(location.root.resolve()):
-        raise ConfigError(f"--out {folder.name} lies in the data folder; expected a place outside of it")
+    check_outside(folder, location.root)
     finished = (folder / DONE).exists()
     claimed = claim(folder, identity, RUN, finished=finished, overwrite=overwrite, restart=overwrite)
     if claimed and (folder / DONE).exists():

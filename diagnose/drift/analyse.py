@@ -31,7 +31,7 @@ from diagnose.drift.cell import DriftCell, Reference, SplitMaterial, drift_rows,
 from diagnose.drift.request import DriftRequest, drawn_slices
 from diagnose.drift.statistic_swap import swaps
 from diagnose.drift.table import DRIFT_COLUMNS, SWAP_COLUMNS, by_layer, rounded, write_rows
-from diagnose.evaluation.runs import load_models, open_output, record_of_runs, table_of_runs
+from diagnose.evaluation.runs import data_of_runs, load_models, open_output, record_of_runs, table_of_runs
 from diagnose.run_folder import DataLocation
 from diagnose.slice_images import CLEAN, Shift, image_store, simulator_hash, split_images
 from diagnose.tasks.findings import predict
@@ -131,7 +131,8 @@ def _begin(
     table = table_of_runs(models, data).of_split(request.split)
     _check_swaps(models, request)
     record = request.record() | record_of_runs(models) | {"data": table.identity}
-    return _Analysis(models, request, table, open_output(out, Path("drift"), record, overwrite), record)
+    folder = open_output(out, Path("drift"), record, overwrite, data=data_of_runs(models, data))
+    return _Analysis(models, request, table, folder, record)
 
 
 def _make_cells(

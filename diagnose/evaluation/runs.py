@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from diagnose.checkpoint import SavedModel
-from diagnose.claimed_folder import Mark, claim
+from diagnose.claimed_folder import Mark, check_outside, claim
 from diagnose.dataset import SliceTable, load_slice_table
 from diagnose.run_folder import SPLIT, DataLocation, config_of, is_simulated, read_location, read_lock, read_spec
 from diagnose.torch_device import CPU
@@ -116,7 +116,14 @@ class _RequestMark(Mark):
 OUTPUT = _RequestMark("analysis", REQUEST)
 
 
-def open_output(out: Path | None, parent: Path, record: dict[str, Any], overwrite: bool) -> Path:
+def data_of_runs(models: Sequence[TrainedModel], data: DataLocation | None) -> Path:
+    """Return the folder of the runs' data: where they lie now, by default where they lay for the first run."""
+    return (data or read_location(models[0].folder)).root
+
+
+def open_output(
+    out: Path | None, parent: Path, record: dict[str, Any], overwrite: bool, *, data: Path | None = None
+) -> Path:
     """Return the output folder; another request in it is refused, the same one is made again to the same bytes.
 
     Parameters
@@ -129,14 +136,18 @@ def open_output(out: Path | None, parent: Path, record: dict[str, Any], overwrit
     overwrite : bool
         Replace the output of another request; it is kept until the caller has finished, and says so by
         `mrisim.output_folder.discard`.
+    data : Path, optional
+        Folder that must not hold the output.
 
     Raises
     ------
     ConfigError
-        If the folder holds another request, or somebody else's files.
+        If the folder holds another request, or somebody else's files, or lies in the data.
     """
     runs = record["runs"]
     folder = out or parent / f"{runs[0] if len(runs) == 1 else f'{len(runs)}-runs'}__{digest(record)[:8]}"
+    if data is not None:
+        check_outside(folder, data)
     if not claim(folder, digest(record), OUTPUT, finished=False, overwrite=overwrite):
         write_text(folder / REQUEST, json.dumps(record, indent=2) + "\n")
     return folder

@@ -116,7 +116,7 @@ def evaluate(
     models = load_runs(runs, resolve_device(device))
     found = measured_data(models, data, request.test_on)
     record = {"task": "reconstruction"} | request.record() | record_of_runs(models)
-    folder = open_output(out, Path("evaluations"), record, overwrite)
+    folder = open_output(out, Path("evaluations"), record, overwrite, data=found.root)
     write_runs(folder, [model.folder for model in models])
     n_threads_before = torch.get_num_threads()
     torch.set_num_threads(n_threads)
@@ -178,8 +178,12 @@ def _check_request(request: QualityRequest) -> None:
 
 
 def _notes(request: QualityRequest) -> list[str]:
-    left_out = OWN_SAMPLING in request.kinds
-    return [f"{OWN_SAMPLING} is left out: the runs' own masks undersample"] if left_out else []
+    notes = []
+    if OWN_SAMPLING in request.kinds:
+        notes.append(f"{OWN_SAMPLING} is left out: the runs' own masks undersample")
+    if not request.corruptions:
+        notes.append("no artifact above level 0 is asked for (--kind, --levels): clean volumes alone")
+    return notes
 
 
 def _method(model: ReconstructionRun) -> Method:

@@ -113,8 +113,10 @@ def measured_data(
     DataError
         If a run was trained on other data, or a distribution has no volume to be measured on.
     ConfigError
-        If there is no such distribution.
+        If there is no such distribution, or there are labels beside the data.
     """
+    if data is not None and data.labels is not None:
+        raise ConfigError("reconstruction is judged by the images of the data alone; expected no --labels")
     location = data or read_location(models[0].folder)
     files, notes = attributed_files(location.root, kept_split(models[0].folder), models[0].spec.split_seed)
     known: dict[str, PairedVolume] = {}

@@ -95,7 +95,7 @@ def evaluate(
     models = load_runs(runs, resolve_device(device))
     table = cases_of_runs(models, data)
     record = _record_of(models, request)
-    folder = open_output(out, Path("evaluations"), record, overwrite)
+    folder = open_output(out, Path("evaluations"), record, overwrite, data=table.root)
     write_runs(folder, [model.folder for model in models])
     key = digest([record, table.identity, str(device_of(models[0].network)), simulator_hash()])
     volumes = labelled_volumes(table.of_split("test"), models[0].description.scaling, n_threads=n_threads)

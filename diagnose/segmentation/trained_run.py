@@ -81,7 +81,11 @@ def cases_of_runs(models: Sequence[SegmentationRun], data: DataLocation | None) 
     ------
     DataError
         If a run was trained on other data.
+    ConfigError
+        If there are labels beside the data.
     """
+    if data is not None and data.labels is not None:
+        raise ConfigError("segmentation takes its labels from the seg files of BraTS; expected no --labels")
     location = data or read_location(models[0].folder)
     # the run's own split: it goes with the run, wherever the stored file it came from may be now
     table = load_case_table(location.root, models[0].spec, models[0].folder / SPLIT)

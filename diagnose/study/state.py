@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from diagnose.claimed_folder import IDENTITY, Mark, claim, given_up_on_error, settle
+from diagnose.claimed_folder import IDENTITY, Mark, check_outside, claim, given_up_on_error, settle
 from diagnose.run_folder import DONE, LOCATION, DataLocation, has_begun, kept_places
 from diagnose.study.spec import EVALUATION, RUNS, STUDY, TUNING_RUNS, StudySpec
 from mrisim.errors import ConfigError, DataError
@@ -40,8 +40,7 @@ def open_study(
         If it holds another study and may not be overwritten, or one that is worked on, or lies in the data.
     """
     identity = spec.identity(data_identity)
-    if folder.resolve().is_relative_to(location.root.resolve()):
-        raise ConfigError(f"--out {folder.name} lies in the data folder; expected a place outside of it")
+    check_outside(folder, location.root)
     if overwrite and STUDY_MARK.read(folder) not in ("", identity) and is_worked_on(folder):
         raise ConfigError(f"a process works on the study in {folder.name}; expected it to be stopped, or another --out")
     there = claim(folder, identity, STUDY_MARK, finished=is_finished(folder), overwrite=overwrite)

@@ -350,6 +350,12 @@ def test_another_request_does_not_overwrite(evaluated: Path, runs: dict[str, Pat
         evaluate([runs["gn"]], REQUEST, evaluated)
 
 
+def test_a_place_in_the_data_is_refused(runs: dict[str, Path], cohort: Path):
+    with pytest.raises(ConfigError, match="--out mine lies in the data folder"):
+        evaluate(list(runs.values()), EvaluationRequest(("noise",), (1,)), cohort / "mine")
+    assert not (cohort / "mine").exists()
+
+
 def test_what_is_overwritten_is_kept_until_the_new_is_finished(runs: dict[str, Path], tmp_path: Path, monkeypatch):
     out, clean = tmp_path / "out", EvaluationRequest(("noise",), (1,))
     evaluate([runs["gn"]], clean, out)

@@ -189,6 +189,12 @@ def test_validation_can_be_analysed_and_other_requests_are_refused(
         analyse_drift([runs["bn"], copy], REQUEST, tmp_path / "other")
 
 
+def test_a_place_in_the_data_is_refused(runs: dict[str, Path], cohort: Path):
+    with pytest.raises(ConfigError, match="--out mine lies in the data folder"):
+        analyse_drift(list(runs.values()), REQUEST, cohort / "mine")
+    assert not (cohort / "mine").exists()
+
+
 def test_slices_are_drawn_without_replacement_from_a_fixed_stream():
     drawn = drawn_slices(60, 40)
     assert len(set(drawn.tolist())) == 40 and (np.diff(drawn) > 0).all() and drawn.max() > 45

@@ -232,6 +232,19 @@ def test_what_reconstruction_has_not_is_refused(runs: list[Path], tmp_path: Path
     assert not (tmp_path / "out").exists()
 
 
+def test_labels_and_a_place_in_the_data_are_refused(runs: list[Path], data: Path, tmp_path: Path):
+    with pytest.raises(ConfigError, match="expected no --labels"):
+        evaluate(runs, request(), tmp_path / "out", data=DataLocation(data, tmp_path / "knee.csv"))
+    with pytest.raises(ConfigError, match="--out mine lies in the data folder"):
+        evaluate(runs, request(), data / "mine")
+
+
+def test_levels_without_a_kind_are_said_to_have_no_effect(runs: list[Path]):
+    for asked in (request(levels=(0, 3)), request(kinds=("noise",)), request(kinds=("undersampling",), levels=(3,))):
+        assert "no artifact" in estimate(runs, asked).record["notes"]
+    assert "no artifact" not in estimate(runs, request(kinds=("noise",), levels=(3,))).record["notes"]
+
+
 def test_changed_data_and_other_masks_are_refused(runs: list[Path], data: Path, tmp_path: Path):
     root = tmp_path / "data"
     shutil.copytree(data, root)

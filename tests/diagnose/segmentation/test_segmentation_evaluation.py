@@ -175,6 +175,14 @@ def test_what_segmentation_has_not_is_refused(tmp_path, segmentation_run, reques
     assert not (tmp_path / "out").exists(), "refused before anything is written"
 
 
+def test_labels_and_a_place_in_the_data_are_refused(heads, segmentation_run, tmp_path):
+    with pytest.raises(ConfigError, match="expected no --labels"):
+        evaluate([segmentation_run], REQUEST, tmp_path / "out", data=DataLocation(heads, tmp_path / "knee.csv"))
+    with pytest.raises(ConfigError, match="--out mine lies in the data folder"):
+        evaluate([segmentation_run], REQUEST, heads / "mine")
+    assert not (tmp_path / "out").exists() and not (heads / "mine").exists()
+
+
 def test_the_command_tells_the_task_from_the_run(segmentation_run, evaluated, tmp_path):
     command = [sys.executable, "-m", "diagnose.cli", "evaluate", str(segmentation_run), "--kind", "noise",
                "--levels", "0,5", "--out", "out", "--threads", "1"]  # fmt: skip
