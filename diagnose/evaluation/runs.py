@@ -89,10 +89,13 @@ def record_of_runs(models: Sequence[NamedRun]) -> dict[str, Any]:
     }
 
 
-def write_runs(folder: Path, runs: Sequence[Path]) -> None:
-    """Write what a report must know of runs that may be gone by then: requests, and whether data are simulated."""
+def write_runs(folder: Path, runs: Sequence[Path], notes: Sequence[str]) -> None:
+    """Write what a report must know of runs and data that may be gone by then.
+
+    Requests, whether the data are simulated, and what the user was told of the data.
+    """
     described = [{"run": run.resolve().name, "config": config_of(run)} for run in runs]
-    content = {"runs": described, "simulated": is_simulated(runs)}
+    content = {"runs": described, "simulated": is_simulated(runs), "notes": list(notes)}
     write_text(folder / RUNS_FILE, json.dumps(content, indent=1) + "\n")
 
 

@@ -117,7 +117,8 @@ def evaluate(
     found = measured_data(models, data, request.test_on)
     record = {"task": "reconstruction"} | request.record() | record_of_runs(models)
     folder = open_output(out, Path("evaluations"), record, overwrite, data=found.root)
-    write_runs(folder, [model.folder for model in models])
+    notes = (*found.notes, *_notes(request))
+    write_runs(folder, [model.folder for model in models], notes)
     n_threads_before = torch.get_num_threads()
     torch.set_num_threads(n_threads)
     try:
@@ -131,7 +132,7 @@ def evaluate(
     write_tables(folder, tables)
     shutil.rmtree(folder / PARTS)
     discard(folder)
-    return QualityEvaluation(folder, tables, (*found.notes, *_notes(request)))
+    return QualityEvaluation(folder, tables, notes)
 
 
 def estimate(

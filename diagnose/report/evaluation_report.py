@@ -18,6 +18,7 @@ from diagnose.report.page import ORIGINS, render
 from diagnose.report.sections_plain import LIMITS, NO_SCANNER, PROCEDURAL
 from diagnose.report.tables import Cell, Table
 from diagnose.report.task_results import POOLED, TaskResults
+from diagnose.report.wording import sentence
 from mrisim import __version__
 from mrisim.errors import DataError
 from mrisim.files import sha256_of_file, write_text
@@ -84,7 +85,7 @@ def _view(folder: Path, request: dict[str, Any], runs: dict[str, Any], results: 
     }
     clean = {"min_auroc": "", "note": POOLED, "tables": results.clean[:1], "others": results.clean[1:], "runs": []}
     simulated = (PROCEDURAL, NO_SCANNER) if runs["simulated"] is not False else ()
-    limits = [*simulated, *LIMITS]
+    limits = [*map(sentence, runs.get("notes", ())), *simulated, *LIMITS]
     pictures = [{"text": text, "uri": _data_uri(folder / name)} for name, text in results.figures]
     contents: dict[str, tuple[str, dict[str, Any]]] = {
         "asked": ("What was asked", asked),
@@ -157,6 +158,7 @@ def _record(page: dict[str, Any], results: TaskResults) -> dict[str, Any]:
         "name": page["name"], "question": page["question"], "flag": page["flag"],
         "sections": [{"title": section["title"], "missing": section["missing"]} for section in page["sections"]],
         "facts": dict(results.facts),
+        "limits": next(section["lines"] for section in page["sections"] if section["id"] == "limits"),
         "tables": [content(table) for table in (*results.clean, *results.numbers)],
     }  # fmt: skip
 

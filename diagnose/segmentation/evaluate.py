@@ -96,8 +96,9 @@ def evaluate(
     table = cases_of_runs(models, data)
     record = _record_of(models, request)
     folder = open_output(out, Path("evaluations"), record, overwrite, data=table.root)
-    write_runs(folder, [model.folder for model in models])
-    key = digest([record, table.identity, str(device_of(models[0].network)), simulator_hash()])
+    notes = _notes(table)
+    write_runs(folder, [model.folder for model in models], notes)
+    key = digest([record, table.identity, _kspace_files(table), str(device_of(models[0].network)), simulator_hash()])
     volumes = labelled_volumes(table.of_split("test"), models[0].description.scaling, n_threads=n_threads)
     parts = {shift: folder / PARTS / f"{number:04d}-{shift.label}.json" for number, shift in enumerate(request.shifts)}
     wanted = [shift for shift, path in parts.items() if _dice_in(path, key) is None]
@@ -117,7 +118,7 @@ def evaluate(
     write_dice_results(folder / RESULTS, results)
     shutil.rmtree(folder / PARTS)
     discard(folder)
-    return DiceEvaluation(folder, results, _notes(table))
+    return DiceEvaluation(folder, results, notes)
 
 
 def estimate(
@@ -175,6 +176,11 @@ def _record_of(models: Sequence[SegmentationRun], request: EvaluationRequest) ->
 
 def _shifted_cases(table: CaseTable) -> list[ShiftedCase]:
     return [ShiftedCase(case, table.kspace.get(case.name, {})) for case in table.of_split("test")]
+
+
+def _kspace_files(table: CaseTable) -> list[str]:
+    """Return what is corrupted in place of the magnitudes, whose identity the table has."""
+    return sorted(volume.file for volumes in table.kspace.values() for volume in volumes.values())
 
 
 def _predicted(

@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import nibabel
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 import diagnose.segmentation.evaluate as evaluation
 from diagnose.adapt import Adaptation
 from diagnose.evaluation.request import EvaluationRequest
+from diagnose.report.evaluation_report import write_evaluation_report
 from diagnose.run_folder import DataLocation
 from diagnose.segmentation.brats import find_cases, load_images
 from diagnose.segmentation.dice_table import DiceBlock, DiceCell, read_dice_table, write_dice_table
@@ -121,6 +123,18 @@ def test_a_stopped_evaluation_goes_on_to_the_same_bytes(evaluated, segmentation_
         assert (tmp_path / "out" / name).read_bytes() == (evaluated.folder / name).read_bytes()
 
 
+def test_parts_made_from_kspace_are_not_taken_for_magnitudes(heads, segmentation_run, tmp_path, monkeypatch):
+    """The images of the cases, and with them the data of the run, are the same."""
+    bare = Path(shutil.copytree(heads, tmp_path / "bare", ignore=shutil.ignore_patterns("*.h5")))
+    with monkeypatch.context() as patch:
+        patch.setattr(evaluation, "write_dice_table", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            evaluate([segmentation_run], REQUEST, tmp_path / "out")
+    said: list[str] = []
+    evaluate([segmentation_run], REQUEST, tmp_path / "out", data=DataLocation(bare), watch=Watch(said.append))
+    assert said == ["1/2 test clean-rss", "2/2 test noise-level5-seed0-rss"]
+
+
 def test_a_damaged_part_is_said(segmentation_run, tmp_path, monkeypatch):
     monkeypatch.setattr(evaluation, "_predicted", lambda *_: np.zeros((1, 11, 3)))
     monkeypatch.setattr(evaluation, "write_dice_table", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
@@ -137,6 +151,10 @@ def test_magnitude_volumes_go_through_the_one_rule_and_it_is_said(tmp_path):
     result = evaluate([run], EvaluationRequest(("ghosting",), (3,)), tmp_path / "out", data=DataLocation(root))
     assert any("phase and coils are synthesised" in note for note in result.notes)
     assert {(row.kind, row.level) for row in result.results} == {("clean", 0), ("ghosting", 3)}
+    page = write_evaluation_report(result.folder)
+    assert "The data are magnitudes alone: phase and coils are synthesised" in page.read_text()
+    limits = json.loads((page.parent / "report.json").read_text())["limits"]
+    assert any("coils are synthesised" in line for line in limits)
     case = find_cases(root)[0]
     shifted = ShiftedCase(case, {})
     np.testing.assert_array_equal(shifted.images(Shift("motion", 0), "brain"), shifted.images(Shift(), "brain"))
