@@ -6,12 +6,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from diagnose.reconstruction.quality_table import OUTPUT, QualityRow, mean_quality, read_quality
+from diagnose.reconstruction.quality_table import OUTPUT, ZERO_FILLED, QualityRow, mean_quality, read_quality
 from diagnose.report.run_groups import group_runs
 from diagnose.report.tables import Table
 from diagnose.report.task_results import TaskResults, dose_results, estimate_cell, listed_seeds
 from diagnose.slice_images import CLEAN
 from diagnose.statistics.clustered_auc import Estimate
+from mrisim.errors import DataError
 
 QUALITY = "quality.csv.gz"
 NAMES = {"ssim": "SSIM", "psnr_db": "PSNR in dB", "nrmse": "NRMSE"}
@@ -35,9 +36,10 @@ def results_of(folder: Path, configs: Mapping[str, Mapping[str, Any]]) -> TaskRe
     Raises
     ------
     DataError
-        If the table is damaged.
+        If the table is damaged, or rows are missing.
     """
     rows = [row for row in read_quality(folder / QUALITY) if row.split == "test" and row.intensities == OUTPUT]
+    _check_whole(rows, list(configs))
     members = group_runs(configs, _label)
     # what is no run stands beside them under its own name: zero-filling, the tuned classical baseline
     members |= {name: [name] for name in dict.fromkeys(row.run for row in rows) if name not in configs}
@@ -74,6 +76,19 @@ def results_of(folder: Path, configs: Mapping[str, Mapping[str, Any]]) -> TaskRe
         figures=tuple((name, text) for name, text in FIGURES if (folder / name).is_file()),
         files=(QUALITY, *(name for name in TABLES if (folder / name).is_file()))
     )  # fmt: skip
+
+
+def _check_whole(rows: Sequence[QualityRow], runs: Sequence[str]) -> None:
+    """Refuse a table in which a run was not measured wherever zero-filling was: means would be of other volumes."""
+    places: dict[str, set[tuple[str, str, str, int]]] = {name: set() for name in (ZERO_FILLED, *runs)}
+    for row in rows:
+        places.setdefault(row.run, set()).add((row.item, row.distribution, row.kind, row.level))
+    for name in runs:
+        if places[name] != places[ZERO_FILLED] or not places[name]:
+            raise DataError(
+                f"{QUALITY} has {len(places[name])} test rows of {name}, {len(places[ZERO_FILLED])} of {ZERO_FILLED}; "
+                "expected the same volumes and shifts for both"
+            )
 
 
 def _label(config: Mapping[str, Any]) -> str:

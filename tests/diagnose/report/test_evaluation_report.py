@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from diagnose.reconstruction.quality_table import read_quality, write_quality
 from diagnose.report.evaluation_report import is_evaluation, write_evaluation_report
 from mrisim.errors import DataError
 
@@ -68,6 +69,17 @@ def test_learning_rates_of_one_norm_are_not_pooled_as_seeds(dice_evaluation: Pat
     clean = tables_of(write_evaluation_report(dice_evaluation))["Dice on the clean test volumes, by norm"]
     assert clean["columns"] == ["ln, lr 0.01", "ln, lr 0.001", "none"]
     assert [cell[0] for cell in clean["rows"]["oedema"]] == ["0.800", "0.600", "0.400"]
+
+
+def test_a_table_of_quality_that_was_cut_off_is_refused(quality_evaluation: Path):
+    table = quality_evaluation / "quality.csv.gz"
+    rows = read_quality(table)
+    write_quality(table, [row for row in rows if (row.run, row.patient) != ("b", "p11")])
+    with pytest.raises(DataError, match=r"quality\.csv\.gz has 22 test rows of b, 24 of zero-filled"):
+        write_evaluation_report(quality_evaluation)
+    write_quality(table, [row for row in rows if row.run != "b"])
+    with pytest.raises(DataError, match="has 0 test rows of b"):
+        write_evaluation_report(quality_evaluation)
 
 
 def test_a_selection_without_a_fraction_is_named(quality_evaluation: Path):
