@@ -17,6 +17,7 @@ from diagnose.reconstruction.masks import MaskPattern, draw_mask, volume_mask_st
 from diagnose.reconstruction.paired_volumes import PairedVolume, SliceStore
 from diagnose.reconstruction.torch_fourier import crop_centred, rss_image
 from diagnose.torch_device import device_of
+from mrisim.errors import DataError
 
 SLICES_AT_ONCE = 8
 
@@ -75,8 +76,15 @@ def reconstruct_volume(
     Returns
     -------
     images, targets : float32 arrays (slice, rows, columns)
+
+    Raises
+    ------
+    DataError
+        If the target is empty, whatever maximum the file states: nothing can be measured against it.
     """
     clean, targets = store.slices(paired, range(paired.volume.n_slices))
+    if not bool((targets > 0).any()):
+        raise DataError(f"the target of {paired.volume.file} is empty; expected an image with signal")
     kspace = clean if kspace is None else kspace
     with torch.inference_mode():
         images = [

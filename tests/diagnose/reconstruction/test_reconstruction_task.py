@@ -152,6 +152,15 @@ def test_a_run_leaves_what_it_promises_and_beats_zero_filling(finished: Path):
     assert any("difference +" in line for line in reconstruction.lines_of(results))
 
 
+def test_an_empty_target_is_named_whatever_maximum_the_file_states(pairs: Path, tmp_path: Path):
+    root = Path(shutil.copytree(pairs, tmp_path / "data"))
+    with h5py.File(root / "multicoil_val" / "file_disc_val_00.h5", "a") as file:
+        file.attrs["max"] = 1.0
+        file["reconstruction_rss"][...] = 0
+    with pytest.raises(DataError, match=r"the target of multicoil_val/file_disc_val_00\.h5 is empty"):
+        fit_small(root, tmp_path / "run")
+
+
 @pytest.mark.parametrize("name", [ZERO_FILLED, "l1-wavelet"])
 def test_a_run_with_the_name_of_a_method_is_refused(pairs: Path, tmp_path: Path, name: str):
     with pytest.raises(ConfigError, match=f"--out {name} is the name of a method"):
