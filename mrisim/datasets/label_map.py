@@ -179,7 +179,7 @@ def read_annotations(path: Path) -> tuple[Annotation, ...]:
     Raises
     ------
     DataError
-        Another header, or a value that is no number.
+        Another header, a value that is no number, or a row without a label.
     """
     # A spreadsheet writes a byte order mark, which -sig takes away.
     with path.open(newline="", encoding="utf-8-sig") as stream:
@@ -215,6 +215,8 @@ def _annotation(row: Mapping[str, str | None], where: str) -> Annotation:
     values = {key: str(value).strip() for key, value in row.items()}
     if values["study_level"] not in ("Yes", "No"):
         raise DataError(f"{where}: study_level is {values['study_level']!r}; expected Yes or No")
+    if not values["label"]:  # it would belong to the head of all that no rule knows
+        raise DataError(f"{where}: the label is empty; expected a finding (a slice without one has no row)")
     try:
         numbers = [int(float(values[key])) if values[key] else None for key in ("x", "y", "width", "height")]
         index = int(values["slice"])

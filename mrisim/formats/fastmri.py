@@ -212,7 +212,8 @@ def write(
     ``kspace`` is the scan's; ``reconstruction_rss``, ``max``, ``norm`` and the header stay what they were; the image is
     ``reconstruction_<name>_corrupted`` with its own ``max`` and ``norm`` as attributes of the data set. ``mask`` is
     written where lines are missing. Averages that acquired a line all get the scan's line, unless it is unchanged.
-    Without a source, a complete new file is written, with `clean_reconstruction` as ``reconstruction_rss``.
+    Without a source, a complete new file is written, with `clean_reconstruction` as ``reconstruction_rss``; where that
+    is the image itself, of a scan that nobody corrupted, it is there once.
 
     Raises
     ------
@@ -227,9 +228,10 @@ def write(
             _write_new(file, scan, clean_reconstruction)
         else:
             _copy_with(file, scan, source)
-        image = np.ascontiguousarray(reconstruction, np.float32)
-        target = file.create_dataset(f"reconstruction_{name}_corrupted", data=image)
-        target.attrs.update(_max_and_norm(image))
+        if source is not None or reconstruction is not clean_reconstruction:
+            image = np.ascontiguousarray(reconstruction, np.float32)
+            target = file.create_dataset(f"reconstruction_{name}_corrupted", data=image)
+            target.attrs.update(_max_and_norm(image))
         if description:
             file.attrs["mrisim_description"] = description
 

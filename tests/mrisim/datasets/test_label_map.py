@@ -127,6 +127,7 @@ def test_a_row_of_an_unread_file_or_beyond_the_last_slice_is_an_error(tmp_path):
         ("file1,3,Maybe,1,2,3,4,Meniscus Tear", "study_level is 'Maybe'"),
         ("file1,3,No,1,2", "line 2: expected 8 values"),
         ("file1,3,No,1,2,3,4,a,b", "line 2: expected 8 values"),
+        ("file1,3,No,1,2,3,4, ", "line 2: the label is empty"),
     ],
 )
 def test_a_broken_row_is_named(tmp_path, line, message):

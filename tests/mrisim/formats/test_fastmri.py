@@ -267,6 +267,14 @@ def test_new_file_brings_everything_back(tmp_path, random_samples):
     assert header.encoded_fov_mm == (220.5, 180.25, 4.0) and header.timing["echo_train_length"] == 5
 
 
+def test_a_converted_scan_has_its_image_once_and_not_as_a_corrupted_one(tmp_path, fastmri_file):
+    fastmri_file(tmp_path / "in.h5")
+    formats.convert(tmp_path / "in.h5", tmp_path / "scan.cfl")
+    formats.convert(tmp_path / "scan.cfl", tmp_path / "out.h5")
+    with h5py.File(tmp_path / "out.h5") as file:
+        assert [name for name in file if name.startswith("reconstruction")] == ["reconstruction_rss"]
+
+
 def test_same_scan_gives_same_bytes(tmp_path, fastmri_file):
     path = tmp_path / "in.h5"
     fastmri_file(path)
