@@ -19,8 +19,9 @@ def estimate_object(scan: Scan, *, device: str = "cpu") -> ObjectModel:
     """Estimate what moves when the object moves, slice by slice.
 
     Where every line between the first and the last was acquired, x is the least squares fit to the coil images,
-    x = sum_c conj(S_c) i_c / sum_c |S_c|^2: the empty lines around them (padding) count as measured zeros. Else
-    x comes from SENSE; the adjoint would hand on the folded image.
+    x = sum_c conj(S_c) i_c / sum_c |S_c|^2: the empty lines around them (padding) count as measured zeros. So it is for
+    one coil, which cannot unfold: its own image explains its lines whole. Else x comes from SENSE; the adjoint would
+    hand on the folded image.
 
     Parameters
     ----------
@@ -78,7 +79,7 @@ def _fit(kspace: Array, csm: Array, norm: Array, scan: Scan, energy: float) -> t
     """Return x and the relative misfit of one slice; the k-space, of that energy, may be overwritten."""
     xp = array_module(kspace)
     seen = seen_by_coils(norm)
-    if not scan.fully_sampled:
+    if not scan.fully_sampled and scan.n_coils > 1:
         unit_image, error = solve("sense", kspace, csm, scan.sampled, *DEFAULTS["sense"])
         return xp.where(seen, unit_image / xp.where(seen, norm, 1), 0).astype(np.complex64), error
     if isinstance(kspace, np.ndarray) and scan.sampled.all():

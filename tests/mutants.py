@@ -370,7 +370,8 @@ MUTANTS: dict[str, tuple[Mutant, ...]] = {
         Mutant("coil_sums.py", "nothing += kept * np.float32(0)", "nothing += (np.float32(0) if i % 2 else kept) * np.float32(0)", "infinite imaginary parts pass"),
     ),
     "object-model": (
-        Mutant("object_model.py", "if not scan.fully_sampled:", "if False:", "the folded image for the object"),
+        Mutant("object_model.py", "if not scan.fully_sampled and", "if False and", "the folded image for the object"),
+        Mutant("object_model.py", "and scan.n_coils > 1:", "and scan.n_coils > 0:", "the object of one coil shrunk by the regularisation of SENSE"),
         Mutant("object_model.py", "xp.sum(csm.conj() * images, axis=0)", "xp.sum(csm * images, axis=0)", "maps not conjugate"),
         Mutant("object_model.py", "combine(centred_ifft(kspace, overwrite=True), csm, seen)", "combine(centred_ifft(kspace, overwrite=True), csm.conj(), seen)", "maps not conjugate, every sample acquired"),
         Mutant("object_model.py", "math.sqrt(misfit / energy)", "misfit / energy", "share of the energy"),

@@ -112,6 +112,18 @@ def test_one_coil_is_uniform_and_keeps_its_shading():
     assert max(model.relative_error) < 1e-6
 
 
+@pytest.mark.parametrize("known", [False, True], ids=["no map", "a map"])
+def test_one_coil_with_gaps_between_its_lines_is_explained_whole(known):
+    """A regularised solution would be too small, and what moves with it."""
+    _, scan = object_and_scan(n_coils=1)
+    sampled = np.zeros(MATRIX, bool)
+    sampled[:, [1, 4, 9, *range(15, 23), 30]] = True
+    model = estimate_object(replace(scan, kspace=scan.kspace * sampled, sampled=sampled, csm=scan.csm if known else None))
+    assert max(model.relative_error) < 1e-5
+    explained = centred_fft(model.csm * model.image[:, None])
+    np.testing.assert_allclose(explained, scan.kspace * sampled, atol=1e-5 * np.abs(scan.kspace).max())
+
+
 def test_a_known_map_of_one_coil_is_trusted():
     _, scan = object_and_scan(n_coils=1)
     model = estimate_object(scan)
