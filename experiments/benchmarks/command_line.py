@@ -29,8 +29,8 @@ def program(package: str, *arguments: str, options: tuple[str, ...] = ()) -> sub
     """Run one of the two programs in the benchmark's folder."""
     code = f"from {package}.cli import main; main()"
     command = [sys.executable, *options, "-c", code, *arguments]
-    # as a user starts it: what the benchmarks hold themselves to, the program must see to
-    environment = {name: value for name, value in os.environ.items() if name not in ONE_THREAD}
+    # as a user starts it, from the bytecode of an installation; the threads the program must see to by itself
+    environment = {name: os.environ[name] for name in os.environ.keys() - {*ONE_THREAD, "PYTHONDONTWRITEBYTECODE"}}
     return subprocess.run(command, cwd=FOLDER.name, check=True, capture_output=True, text=True, env=environment)
 
 
