@@ -118,7 +118,8 @@ def test_one_coil_with_gaps_between_its_lines_is_explained_whole(known):
     _, scan = object_and_scan(n_coils=1)
     sampled = np.zeros(MATRIX, bool)
     sampled[:, [1, 4, 9, *range(15, 23), 30]] = True
-    model = estimate_object(replace(scan, kspace=scan.kspace * sampled, sampled=sampled, csm=scan.csm if known else None))
+    csm = scan.csm if known else None
+    model = estimate_object(replace(scan, kspace=scan.kspace * sampled, sampled=sampled, csm=csm))
     assert max(model.relative_error) < 1e-5
     explained = centred_fft(model.csm * model.image[:, None])
     np.testing.assert_allclose(explained, scan.kspace * sampled, atol=1e-5 * np.abs(scan.kspace).max())
