@@ -7,7 +7,8 @@ import numpy as np
 
 from mrisim import gridding_kernels
 from mrisim.fourier import Array, array_module
-from mrisim.gridding_kernels import BORDER, BUNDLE, OVERSAMPLING, STEPS, WIDTH
+from mrisim.gridding_kernels import BORDER, OVERSAMPLING, STEPS
+from mrisim.gridding_vectors import BUNDLE, WIDTH
 from mrisim.kaiser_bessel import TABLE
 
 ALIGNMENT = 64

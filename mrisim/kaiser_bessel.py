@@ -9,7 +9,8 @@ import math
 
 import numpy as np
 
-from mrisim.gridding_kernels import OVERSAMPLING, STEPS, TAP_LANES, WIDTH
+from mrisim.gridding_kernels import OVERSAMPLING, STEPS
+from mrisim.gridding_vectors import TAP_LANES, WIDTH
 
 # Equation 5 of Beatty et al.
 BETA = math.pi * math.sqrt((WIDTH / OVERSAMPLING * (OVERSAMPLING - 0.5)) ** 2 - 0.8)

@@ -9,7 +9,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-MODULES = ("lane_vectors", "tiles", "fft_kernels", "encoding_kernels", "finer_grid_kernels")
+MODULES = (
+    "lane_vectors",
+    "tiles",
+    "fft_kernels",
+    "encoding_kernels",
+    "finer_grid_kernels",
+    "gridding_vectors",
+    "gridding_kernels",
+)
 """Those with kernels that call one another's."""
 STAMP_FILE = "kernels.stamp"
 

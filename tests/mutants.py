@@ -72,7 +72,7 @@ MIRRORED = {
 CONTROL = Mutant("errors.py", "", "", "no mistake at all: the tests must pass")
 
 NOISE, MOTION, GHOSTING = "artifacts/noise.py", "artifacts/motion.py", "artifacts/ghosting.py"
-KERNELS = "gridding_kernels.py"
+KERNELS, VECTORS = "gridding_kernels.py", "gridding_vectors.py"
 SPIKES, UNDERSAMPLING, BIAS = "artifacts/spikes.py", "artifacts/undersampling.py", "artifacts/bias_field.py"
 
 MUTANTS: dict[str, tuple[Mutant, ...]] = {
@@ -100,7 +100,7 @@ MUTANTS: dict[str, tuple[Mutant, ...]] = {
         Mutant(MOTION, "set_lines(hybrid, members, spectrum, lines[members])", "set_lines(hybrid, members, spectrum, members)", "lines counted among those that moved"),
         Mutant(MOTION, "& ~poses[:, :3].any(axis=1)", "", "a second motion starts from rest"),
         Mutant(MOTION, "& (poses[:, 5] != 0)", "", "shifts by gridding"),
-        Mutant(KERNELS, "change = builder.fsub(moved, still)", "change = moved", "the object at rest not taken away, line by line"),
+        Mutant(VECTORS, "change = builder.fsub(moved, still)", "change = moved", "the object at rest not taken away, line by line"),
         Mutant(KERNELS, "apart[index % lanes, 2 * i + 1] - still[index, row, column + 1]", "apart[index % lanes, 2 * i + 1]", "the object at rest not taken away in the last columns"),
         Mutant(MOTION, "if index != made:", "if image is None:", "one pose for all lines"),
         Mutant(MOTION, "spectrum = centred_fft(csm * change(index)[:, None], axes=(-1,), overwrite=True)", "spectrum = csm.mean(3, keepdims=True) * centred_fft(change(index)[:, None], axes=(-1,), overwrite=True)", "coils outside the sum"),
@@ -235,9 +235,9 @@ MUTANTS: dict[str, tuple[Mutant, ...]] = {
         Mutant(KERNELS, "sample_row * stride + width * sample_column", "sample_row * stride + width * (sample_column + 1)", "kernel one sample off"),
         Mutant(KERNELS, "n_rows // 2, begin - n_columns // 2", "n_rows // 2, -(n_columns // 2)", "every block of columns is the first"),
         Mutant("kaiser_bessel.py", "table[:-1, 1] = np.diff(table[:, 0], axis=0)", "pass", "nearest entry of a coarse table"),
-        Mutant(KERNELS, "for distance in (1, 2, 4):", "for distance in (1, 2):", "slices of a bundle mixed up"),
-        Mutant(KERNELS, "sample = builder.add(sample, stride)", "pass", "one row of taps for all six in a bundle"),
-        Mutant(KERNELS, "[1.0, -1.0] * (LANES // 2)", "[1.0, 1.0] * (LANES // 2)", "no complex product of coil and change"),
+        Mutant(VECTORS, "for distance in (1, 2, 4):", "for distance in (1, 2):", "slices of a bundle mixed up"),
+        Mutant(VECTORS, "sample = builder.add(sample, stride)", "pass", "one row of taps for all six in a bundle"),
+        Mutant(VECTORS, "[1.0, -1.0] * (LANES // 2)", "[1.0, 1.0] * (LANES // 2)", "no complex product of coil and change"),
         Mutant(KERNELS, "(index * n_maps + first_map + place) * n_fours", "(index * n_maps + place) * n_fours", "every eight poses are the first ones"),
         Mutant(KERNELS, "n_fours * COILS + coil)),", "n_fours * COILS)),", "every four coils are the first ones"),
         Mutant(KERNELS, "= csm[:, :, row]", "= csm[:, :, 0]", "the maps of one row for all"),

@@ -19,7 +19,8 @@ from inputs import nrmse, scan_of
 from mrisim.artifacts import KINDS
 from mrisim.artifacts.motion import MotionLatents
 from mrisim.corrupt import apply, corrupt, draw
-from mrisim.gridding_kernels import OVERSAMPLING, WIDTH
+from mrisim.gridding_kernels import OVERSAMPLING
+from mrisim.gridding_vectors import WIDTH
 from mrisim.kaiser_bessel import BETA, kernel_transform
 from mrisim.reconstruct import reconstruct
 

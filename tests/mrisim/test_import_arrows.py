@@ -17,6 +17,7 @@ LAYERS = [
         "fft_kernels",
         "tiles",
         "lane_vectors",
+        "gridding_vectors",
         "eigenvectors",
         "kernel_cache",
         "seeding",
